@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// giveIdentity leaves the future root with a read-only /etc that is the
+// image's with this machine's identity over it.
+//
+// It never fails for want of a usable instance config: the machine then comes
+// up without a network and says why on its console (see status.go).
+func giveIdentity(ctx context.Context) error {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	allowed, err := readAllowlist(allowedFile)
+	if err != nil {
+		return err
+	}
+	rootHash, err := kernelArgument("roothash")
+	if err != nil {
+		return err
+	}
+	report := settle(ctx, allowed, rootHash)
+	if err := lay(allowed, &report); err != nil {
+		return err
+	}
+	return report.write(runDir)
+}
+
+// settle brings identityDir up to date with the image and the config.
+func settle(ctx context.Context, allowed allowlist, rootHash string) report {
+	platform := platformID("/sys/class/dmi/id")
+	_ = run(ctx, "modprobe", "-q", "qemu_fw_cfg") // absent on other hardware
+	f := findConfig(localSources())
+	r := report{Platform: platform, Source: f.source, Tried: f.tried}
+	if f.config == nil {
+		kept, err := os.ReadFile(filepath.Join(identityDir, identityConfig))
+		if err != nil {
+			r.Tried = append(r.Tried, "the last good config on "+varLabel+": not present")
+			return r
+		}
+		f.config, r.Source = kept, "the last good config on "+varLabel
+	}
+	if readStamp(identityDir) == newStamp(rootHash, f.config) && !reprovisionAsked() {
+		r.Configured = true
+		return r
+	}
+	if err := apply(ctx, allowed, rootHash, f.config); err != nil {
+		r.Tried = append(r.Tried, fmt.Sprintf("%s: %v", r.Source, err))
+		// An older identity keeps the machine reachable for repair.
+		r.Configured = readStamp(identityDir) != stamp{}
+		return r
+	}
+	r.Configured, r.Applied = true, true
+	return r
+}
+
+// reprovisionFile asks for the config to be applied again at the next boot.
+const reprovisionFile = stateDir + "/reprovision"
+
+func reprovisionAsked() bool {
+	_, err := os.Stat(reprovisionFile)
+	return err == nil
+}
+
+// apply makes a new identity with the real Ignition and puts it in place. A
+// power cut at any point leaves the old identity or the new one.
+func apply(ctx context.Context, allowed allowlist, rootHash string, config []byte) error {
+	next := identityDir + ".new"
+	if err := os.RemoveAll(next); err != nil {
+		return err
+	}
+	upper, work := filepath.Join(next, identityEtc), filepath.Join(next, "work")
+	for _, d := range []string{upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	kept := filepath.Join(next, identityConfig)
+	if err := os.WriteFile(kept, config, 0o600); err != nil {
+		return err
+	}
+	if err := underOverlay(upper, work, func() error { return ignite(ctx, kept) }); err != nil {
+		return err
+	}
+	foreign, err := allowed.foreign(upper)
+	if err != nil {
+		return err
+	}
+	if len(foreign) > 0 {
+		return fmt.Errorf("the config writes what an instance may not have: %s; allowed are only the paths in %s",
+			strings.Join(foreign, ", "), strings.TrimPrefix(allowedFile, sysroot))
+	}
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	if err := writeStamp(next, newStamp(rootHash, config)); err != nil {
+		return err
+	}
+	if err := replace(next, identityDir); err != nil {
+		return err
+	}
+	if err := os.Remove(reprovisionFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func writeStamp(dir string, s stamp) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, identityStamp), append(b, '\n'), 0o600)
+}
+
+// underOverlay runs f while writes to the future /etc go to upper.
+func underOverlay(upper, work string, f func() error) error {
+	etc := sysroot + "/etc"
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", etc, upper, work)
+	if err := unix.Mount("overlay", etc, "overlay", 0, options); err != nil {
+		return fmt.Errorf("mount the writable /etc: %w", err)
+	}
+	err := f()
+	if e := unix.Unmount(etc, 0); e != nil {
+		err = errors.Join(err, fmt.Errorf("unmount the writable /etc: %w", e))
+	}
+	return err
+}
+
+// ignite runs the real Ignition's stages for a config that needs no network.
+func ignite(ctx context.Context, config string) error {
+	for _, stage := range []string{"fetch-offline", "files"} {
+		var log bytes.Buffer
+		cmd := exec.CommandContext(ctx, "ignition", "--platform=file", "--stage="+stage, "--root="+sysroot,
+			"--log-to-stdout", "--config-cache="+runDir+"/ignition.json",
+			"--state-file="+runDir+"/ignition.state", "--neednet="+runDir+"/neednet")
+		// Only our file counts, not what the kernel command line or a folder
+		// of base configs may name.
+		cmd.Env = append(os.Environ(), "IGNITION_CONFIG_FILE="+config, "IGNITION_KERNEL_CMDLINE_PATH=/dev/null",
+			"IGNITION_SYSTEM_RUNTIME_CONFIG_DIR="+runDir+"/none", "IGNITION_SYSTEM_LOCAL_CONFIG_DIR="+runDir+"/none",
+			"IGNITION_SYSTEM_CONFIG_DIR="+runDir+"/none")
+		// On failure Ignition prints the whole config to stderr, secrets
+		// included: that goes nowhere.
+		cmd.Stdout = &log
+		err := cmd.Run()
+		os.Stdout.Write(log.Bytes())
+		if err != nil {
+			return fmt.Errorf("ignition's %s stage refused the config: %s", stage, critical(log.String()))
+		}
+		if _, err := os.Stat(runDir + "/neednet"); err == nil {
+			return errors.New("the config refers to something on the network; put it into the config itself")
+		}
+	}
+	// They hold the instance's secrets.
+	return errors.Join(os.Remove(runDir+"/ignition.json"), os.RemoveAll(runDir+"/ignition.state"))
+}
+
+// critical picks the lines of Ignition's log that say what went wrong.
+func critical(log string) string {
+	var lines []string
+	for l := range strings.Lines(log) {
+		l = strings.TrimSpace(l)
+		if strings.Contains(l, "CRITICAL") || strings.Contains(l, "error at") {
+			lines = append(lines, l)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+// lay copies the identity to memory and mounts it over the image's /etc,
+// read-only. The copy means that nothing keeps the state volume busy at
+// shutdown, and that what root plants on the volume is not seen before the
+// next boot's sweep.
+func lay(allowed allowlist, r *report) error {
+	const over = runDir + "/identity"
+	if err := os.MkdirAll(over, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", over, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=16m"); err != nil {
+		return fmt.Errorf("mount memory for the identity: %w", err)
+	}
+	etc := filepath.Join(over, identityEtc)
+	if err := os.Mkdir(etc, 0o755); err != nil {
+		return err
+	}
+	if kept := filepath.Join(identityDir, identityEtc); r.Configured {
+		removed, err := allowed.sweep(kept)
+		if err != nil {
+			return fmt.Errorf("clean the identity: %w", err)
+		}
+		r.Removed = removed
+		if err := copyTree(kept, etc); err != nil {
+			return fmt.Errorf("copy the identity: %w", err)
+		}
+	}
+	id, err := machineID(stateDir + "/machine-id")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(etc, "machine-id"), []byte(id+"\n"), 0o444); err != nil {
+		return err
+	}
+	if err := unix.Mount("", over, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("seal the identity: %w", err)
+	}
+	layers := "lowerdir=" + etc + ":" + sysroot + "/etc"
+	if err := unix.Mount("overlay", sysroot+"/etc", "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, layers); err != nil {
+		return fmt.Errorf("mount /etc: %w", err)
+	}
+	return nil
+}
+
+// machineID reads the machine id kept in file, making one on first boot. It
+// belongs to /var and not to an identity: a new config is still this machine.
+func machineID(file string) (string, error) {
+	if b, err := os.ReadFile(file); err == nil {
+		if id := strings.TrimSpace(string(b)); len(id) == 32 {
+			return id, nil
+		}
+	}
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // a version 4 UUID, as machine-id(5) wants
+	id := hex.EncodeToString(b[:])
+	next := file + ".new"
+	if err := os.WriteFile(next, []byte(id+"\n"), 0o444); err != nil {
+		return "", err
+	}
+	if err := syncFS(next); err != nil {
+		return "", err
+	}
+	return id, os.Rename(next, file)
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountVar creates what the shipped disk lacks (the b slot and var), then
+// mounts the state volume on the future root's /var.
+func mountVar(ctx context.Context) error {
+	disk, err := rootDisk()
+	if err != nil {
+		return err
+	}
+	existing, err := findVar()
+	if err != nil {
+		return err
+	}
+	// A var on another disk belongs to this machine: a second one here would
+	// make the label ambiguous at the next boot.
+	definitions := allDefinitions
+	if existing != "" && !onDisk(existing, disk) {
+		definitions = slotDefinitions
+	}
+	if err := run(ctx, "systemd-repart", "--dry-run=no", "--definitions="+definitions, disk); err != nil {
+		return fmt.Errorf("the disk %s could not be partitioned, is it at least 1 GiB larger than the image? %w", disk, err)
+	}
+	device := existing
+	if device == "" {
+		if device, err = awaitVar(ctx); err != nil {
+			return err
+		}
+	}
+	return mountState(ctx, device)
+}
+
+// mountState checks, mounts and grows the state volume.
+func mountState(ctx context.Context, device string) error {
+	// e2fsck exits 1 when it repaired something, which is what it is for.
+	if err := run(ctx, "e2fsck", "-p", device); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() > 1 {
+			return fmt.Errorf("the state volume %s is damaged beyond automatic repair: %w", device, err)
+		}
+	}
+	if err := unix.Mount(device, sysrootVar, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+		return fmt.Errorf("mount %s on /var: %w", device, err)
+	}
+	if err := run(ctx, "/usr/lib/systemd/systemd-growfs", sysrootVar); err != nil {
+		return fmt.Errorf("grow %s: %w", device, err)
+	}
+	return nil
+}
+
+// rootDisk finds the disk that holds the running root slot. The partition's
+// UUID is the first half of the root hash, so there is no guessing between
+// disks.
+func rootDisk() (string, error) {
+	hash, err := kernelArgument("roothash")
+	if err != nil {
+		return "", err
+	}
+	id, err := partitionUUID(hash)
+	if err != nil {
+		return "", err
+	}
+	partition, err := filepath.EvalSymlinks("/dev/disk/by-partuuid/" + id)
+	if err != nil {
+		return "", fmt.Errorf("no partition has the root slot's UUID %s: %w", id, err)
+	}
+	return parentDisk(partition)
+}
+
+// parentDisk is the disk of a partition. A whole disk is its own parent.
+func parentDisk(device string) (string, error) {
+	sys, err := filepath.EvalSymlinks("/sys/class/block/" + filepath.Base(device))
+	if err != nil {
+		return "", fmt.Errorf("find the disk of %s: %w", device, err)
+	}
+	if _, err := os.Stat(sys + "/partition"); err != nil {
+		return device, nil
+	}
+	return "/dev/" + filepath.Base(filepath.Dir(sys)), nil
+}
+
+func onDisk(device, disk string) bool {
+	real, err := filepath.EvalSymlinks(device)
+	if err != nil {
+		return false
+	}
+	parent, err := parentDisk(real)
+	return err == nil && parent == disk
+}
+
+// partitionUUID is the UUID of the root partition for a root hash: its first
+// 128 bits, as the Discoverable Partitions Specification defines.
+func partitionUUID(rootHash string) (string, error) {
+	if len(rootHash) != 64 {
+		return "", fmt.Errorf("roothash= on the kernel command line has %d digits, 64 are needed", len(rootHash))
+	}
+	h := strings.ToLower(rootHash)
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:32]}, "-"), nil
+}
+
+// findVar is the device with the var label once udev has settled, or "".
+func findVar() (string, error) {
+	if err := exec.Command("udevadm", "settle", "--timeout=30").Run(); err != nil {
+		return "", fmt.Errorf("wait for the disks: %w", err)
+	}
+	out, err := exec.Command("blkid", "--cache-file", "/dev/null", "--label", varLabel).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 { // blkid: nothing found
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for the label %s: %w", varLabel, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// awaitVar waits for the partition that systemd-repart has just made.
+func awaitVar(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		device, err := findVar()
+		if err != nil || device != "" {
+			return device, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("systemd-repart made no file system labelled %s", varLabel)
+		case <-tick.C:
+		}
+	}
+}
+
+// run runs a program with its output on the journal.
+func run(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(name), err)
+	}
+	return nil
+}
+
+// kernelArgument is the value of name= on the kernel command line.
+func kernelArgument(name string) (string, error) {
+	b, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return "", err
+	}
+	for _, word := range strings.Fields(string(b)) {
+		if v, ok := strings.CutPrefix(word, name+"="); ok {
+			return v, nil
+		}
+	}
+	return "", fmt.Errorf("%s= is not on the kernel command line", name)
+}

@@ -1,0 +1,55 @@
+// Command ingot-agent is the program on the appliance. In the initrd it
+// prepares the disk and gives the machine its identity; in the running system
+// it says on the console what state the machine is in.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "ingot-agent",
+		Short:         "Ingot's program on the appliance",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		&cobra.Command{
+			Use:   "var",
+			Short: "initrd: create the missing partitions, find the state volume and mount it",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return mountVar(cmd.Context())
+			},
+		},
+		&cobra.Command{
+			Use:   "identity",
+			Short: "initrd: apply the instance config when it is new and put /etc together",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return giveIdentity(cmd.Context())
+			},
+		},
+		&cobra.Command{
+			Use:   "status",
+			Short: "say what state this machine is in",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return printStatus(cmd.OutOrStdout(), realRoot)
+			},
+		},
+	)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "ingot-agent:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// report is what the initrd found out about this machine's identity.
+type report struct {
+	Platform   string   `json:"platform"` // Ignition platform id, "" when unknown
+	Configured bool     `json:"configured"`
+	Applied    bool     `json:"applied"` // at this boot
+	Source     string   `json:"source"`
+	Tried      []string `json:"tried"`
+	Removed    []string `json:"removed"` // found in the identity directory and not allowed there
+}
+
+const reportFile = "identity.json"
+
+func (r report) write(dir string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, reportFile), append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	if !r.Configured {
+		return nil
+	}
+	return os.WriteFile(configuredFlag, nil, 0o644)
+}
+
+// printStatus tells whoever looks at the console what this machine is waiting
+// for and how to recognise it.
+func printStatus(w io.Writer, root string) error {
+	b, err := os.ReadFile(filepath.Join(root, runDir, reportFile))
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf("read %s: %w", reportFile, err)
+	}
+	_, err = io.WriteString(w, r.text(fingerprint(root)))
+	return err
+}
+
+func (r report) text(fingerprint string) string {
+	var s strings.Builder
+	line := func(format string, a ...any) { fmt.Fprintf(&s, "ingot: "+format+"\n", a...) }
+	switch {
+	case !r.Configured:
+		line("NO INSTANCE CONFIG: this machine has no identity and answers no packet")
+	case r.Applied:
+		line("instance config applied from %s", r.Source)
+	default:
+		line("instance config unchanged since the last boot")
+	}
+	for _, t := range r.Tried {
+		line("  tried %s", t)
+	}
+	if !r.Configured {
+		line("  platform %s (from DMI)", orUnknown(r.Platform))
+		line("give it the instance.ign of \"ingot build\" as user-data and reboot")
+	}
+	for _, p := range r.Removed {
+		line("REMOVED FROM THE IDENTITY: %s did not belong there", p)
+	}
+	line("host key %s", orUnknown(fingerprint))
+	return s.String()
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+// fingerprint is the SSH host key's, as a client shows it; "" without a key.
+func fingerprint(root string) string {
+	b, err := os.ReadFile(filepath.Join(root, "/var/lib/ingot/ssh/ssh_host_ed25519_key.pub"))
+	if err != nil {
+		return ""
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(b)
+	if err != nil {
+		return ""
+	}
+	return ssh.FingerprintSHA256(key)
+}

@@ -1,0 +1,87 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"ingot/config/document"
+	"ingot/layers/nftables"
+	"ingot/layers/ssh"
+	"ingot/layers/sysctl"
+	"ingot/layers/wireguard"
+)
+
+// ingotFile is ingot.yaml. Fields tagged "instance" are the identity of one
+// server; all others are baked into the image.
+type ingotFile struct {
+	Name     string       `yaml:"name" ingot:"required"`
+	Hostname string       `yaml:"hostname" ingot:"instance"`
+	Base     base         `yaml:"base"`
+	Admin    adminOptions `yaml:"admin" ingot:"required"`
+	Layers   layerOptions `yaml:"layers" ingot:"required,names"`
+}
+
+type base struct {
+	Suite    string `yaml:"suite"`
+	SlotSize size   `yaml:"slotSize"`
+}
+
+type adminOptions struct {
+	User string   `yaml:"user" ingot:"required"`
+	Keys []string `yaml:"keys" ingot:"instance"`
+}
+
+func (adminOptions) KeyAdvice(key string) (message, advice string) {
+	if key == "password" {
+		return "accounts have no passwords", "remove it; the admin logs in with one of keys"
+	}
+	return "", ""
+}
+
+// layerOptions has a field for each layer; nil is a layer that is off.
+type layerOptions struct {
+	SSH       *ssh.Options       `yaml:"ssh"`
+	Nftables  *nftables.Options  `yaml:"nftables"`
+	Sysctl    *sysctl.Options    `yaml:"sysctl"`
+	WireGuard *wireguard.Options `yaml:"wireguard"`
+	Custom    []string           `yaml:"custom"`
+}
+
+// size is a number of bytes, written in MiB or GiB.
+type size int64
+
+// Limits of base.slotSize. Below 512 MiB no Debian fits; above 64 GiB it is a
+// disk and not a root.
+const (
+	defaultSlotSize = 2 << 30 // DESIGN §7
+	minSlotSize     = 512 << 20
+	maxSlotSize     = 64 << 30
+)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *size) UnmarshalText(text []byte) error {
+	number, factor := string(text), int64(0)
+	if n, ok := strings.CutSuffix(number, "GiB"); ok {
+		number, factor = n, 1<<30
+	} else if n, ok := strings.CutSuffix(number, "MiB"); ok {
+		number, factor = n, 1<<20
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+	if err != nil || factor == 0 {
+		return document.ValueError{Message: fmt.Sprintf("%q is not a size", clip(string(text))), Advice: "write a whole number of MiB or GiB, such as 2GiB"}
+	}
+	if n *= factor; n < minSlotSize || n > maxSlotSize {
+		return document.ValueError{Message: fmt.Sprintf("a slot of %s cannot be", clip(string(text))), Advice: "use 512MiB to 64GiB; 2GiB is the default"}
+	}
+	*s = size(n)
+	return nil
+}
+
+// clip cuts a value to what fits into a message.
+func clip(s string) string {
+	if runes := []rune(s); len(runes) > 40 {
+		return string(runes[:39]) + "…"
+	}
+	return s
+}

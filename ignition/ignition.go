@@ -1,0 +1,73 @@
+// Package ignition turns a plan into Butane and Ignition configs with the
+// upstream libraries: one config that is baked into the image, and one that
+// gives a machine its identity at first boot.
+//
+// The same plan gives the same bytes: entries are sorted, and file contents
+// are never compressed, so that a reader and a secret scanner see them.
+package ignition
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"ingot/layers"
+)
+
+// Config is one machine configuration in both languages.
+type Config struct {
+	Butane []byte // YAML, what people read and edit
+	JSON   []byte // Ignition, compact
+	// KernelArguments of the plan, in its order: the last console= is the
+	// one that programs write to. Set by [Image] only, whose config has none.
+	KernelArguments []string
+}
+
+// Pretty returns the Ignition config indented by two spaces, with a final line
+// break.
+func (c Config) Pretty() []byte {
+	var b bytes.Buffer
+	if err := json.Indent(&b, c.JSON, "", "  "); err != nil {
+		return c.JSON
+	}
+	return append(b.Bytes(), '\n')
+}
+
+// Image returns the config that the real Ignition writes into the image tree.
+// Kernel arguments are apart, since they go to the bootloader's menu. The error
+// is [Findings] when layers are to blame.
+func Image(plan layers.Plan) (Config, error) {
+	f := bakeable(plan.Image)
+	f.KernelArguments = nil
+	c, err := render(f, plan.Owner)
+	c.KernelArguments = plan.Image.KernelArguments
+	return c, err
+}
+
+// Standalone returns the config of the image as one document with everything
+// that Ignition can express, kernel arguments included, for a stock system
+// that runs Ignition at its first boot. The error is [Findings] when layers
+// are to blame.
+func Standalone(plan layers.Plan) (Config, error) {
+	return render(plan.Image, plan.Owner)
+}
+
+// render translates a fragment and says which layer's entry was refused.
+func render(f layers.Fragment, owner map[string]string) (Config, error) {
+	f = sorted(f)
+	if found := check(f, owner); len(found) > 0 {
+		return Config{}, found
+	}
+	yaml, err := Butane(f)
+	if err != nil {
+		return Config{}, err
+	}
+	ignition, problems, err := translate(yaml)
+	if found := blame(problems, f, owner); len(found) > 0 {
+		return Config{}, found
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("translate Butane to Ignition: %w", err)
+	}
+	return Config{Butane: yaml, JSON: ignition}, nil
+}

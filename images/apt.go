@@ -1,0 +1,199 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ingot/fault"
+)
+
+// DefaultMirror is Debian's own public mirror. Below it are debian and
+// debian-security.
+const DefaultMirror = "http://deb.debian.org"
+
+// keyring holds the archive's signing keys (Debian package
+// debian-archive-keyring).
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// apt is the real apt with a state directory of its own, so that neither the
+// host's sources nor its installed packages matter.
+type apt struct {
+	dir    string
+	mirror string
+	suite  string
+}
+
+// newApt sets up apt's directories in dir and fetches the signed indices.
+func newApt(ctx context.Context, dir, mirror, suite string) (apt, error) {
+	a := apt{dir: dir, mirror: strings.TrimSuffix(mirror, "/"), suite: suite}
+	if _, err := os.Stat(keyring); err != nil {
+		return a, fault.Machine(fmt.Errorf("the archive keys are missing; install debian-archive-keyring: %w", err))
+	}
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return a, err
+		}
+	}
+	files := map[string]string{"status": "", "sources.list": a.sources(), "apt.conf": a.config()}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return a, err
+		}
+	}
+	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
+		return a, fault.Machine(fmt.Errorf("the mirror %s could not be read; check the network or give another with --mirror: %w", mirror, err))
+	}
+	return a, nil
+}
+
+func (a apt) sources() string {
+	var s strings.Builder
+	for _, line := range []string{
+		"debian " + a.suite,
+		"debian " + a.suite + "-updates",
+		"debian-security " + a.suite + "-security",
+	} {
+		fmt.Fprintf(&s, "deb [arch=amd64 signed-by=%s] %s/%s main\n", keyring, a.mirror, line)
+	}
+	return s.String()
+}
+
+func (a apt) config() string {
+	return fmt.Sprintf(`Dir::State "%[1]s/state";
+Dir::State::status "%[1]s/status";
+Dir::Cache "%[1]s/cache";
+Dir::Etc::sourcelist "%[1]s/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::Etc::parts "/dev/null";
+Dir::Etc::main "/dev/null";
+Dir::Log "/dev/null";
+APT::Architecture "amd64";
+APT::Architectures { "amd64"; };
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "3";
+`, a.dir)
+}
+
+func (a apt) run(ctx context.Context, name string, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(a.dir, "apt.conf"), "LC_ALL=C.UTF-8")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("%s %s: %w\n%s", name, args[0], err, lastLines(stderr.String(), 5))
+	}
+	return stdout.String(), nil
+}
+
+// resolve is the closure of names, with the essential packages when a system
+// is to be installed rather than files extracted.
+func (a apt) resolve(ctx context.Context, names []string, essential bool) ([]Package, error) {
+	args := []string{"install", "--yes", "--print-uris"}
+	if essential {
+		// apt counts itself among the essential packages; an image has no use for it.
+		args = append(args, "?and(?essential,?not(?exact-name(apt)))")
+	}
+	out, err := a.run(ctx, "apt-get", append(args, names...)...)
+	if err != nil {
+		return nil, fault.Input(fmt.Errorf("the packages cannot be installed together: %w", err))
+	}
+	paths, specs, err := a.parseURIs(out)
+	if err != nil {
+		return nil, err
+	}
+	out, err = a.run(ctx, "apt-cache", append([]string{"show"}, specs...)...)
+	if err != nil {
+		return nil, err
+	}
+	return parseStanzas(out, paths)
+}
+
+// parseURIs reads lines of "apt-get --print-uris", 'URI' file size hash, into
+// the pool path of each package and its name=version.
+func (a apt) parseURIs(out string) (map[string]string, []string, error) {
+	paths := map[string]string{}
+	var specs []string
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "'") {
+			continue
+		}
+		fields := strings.Fields(line)
+		raw, err := url.PathUnescape(strings.Trim(fields[0], "'"))
+		if err != nil {
+			return nil, nil, err
+		}
+		file, err := url.PathUnescape(fields[1])
+		if err != nil {
+			return nil, nil, err
+		}
+		parts := strings.Split(strings.TrimSuffix(file, ".deb"), "_")
+		if len(parts) != 3 || !strings.HasPrefix(raw, a.mirror+"/") {
+			return nil, nil, fmt.Errorf("apt printed %q, which is not a package of %s", strings.TrimSpace(line), a.mirror)
+		}
+		spec := parts[0] + "=" + parts[1]
+		paths[spec] = strings.TrimPrefix(raw, a.mirror+"/")
+		specs = append(specs, spec)
+	}
+	return paths, specs, nil
+}
+
+// parseStanzas reads "apt-cache show" for the packages in paths.
+func parseStanzas(out string, paths map[string]string) ([]Package, error) {
+	found := map[string]Package{}
+	for stanza := range strings.SplitSeq(out, "\n\n") {
+		f := fields(stanza)
+		spec := f["Package"] + "=" + f["Version"]
+		path, wanted := paths[spec]
+		if !wanted {
+			continue
+		}
+		size, err := strconv.ParseInt(f["Size"], 10, 64)
+		if err != nil || len(f["SHA256"]) != 64 {
+			return nil, fmt.Errorf("apt has no size and SHA-256 for %s", spec)
+		}
+		found[spec] = Package{Name: f["Package"], Version: f["Version"], Arch: f["Architecture"], SHA256: f["SHA256"], Size: size, Path: path}
+	}
+	packages := make([]Package, 0, len(paths))
+	for spec := range paths {
+		p, ok := found[spec]
+		if !ok {
+			return nil, fmt.Errorf("apt wants %s but does not describe it", spec)
+		}
+		packages = append(packages, p)
+	}
+	slices.SortFunc(packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	return packages, nil
+}
+
+// fields reads the one-line fields of a control stanza.
+func fields(stanza string) map[string]string {
+	f := map[string]string{}
+	for line := range strings.Lines(stanza) {
+		if k, v, ok := strings.Cut(line, ":"); ok && !strings.HasPrefix(line, " ") {
+			f[k] = strings.TrimSpace(v)
+		}
+	}
+	return f
+}
+
+// lastLines is the end of a program's output, where the cause is.
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

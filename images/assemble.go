@@ -1,0 +1,86 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"ingot/layers"
+)
+
+// ImageFile is the name of the image in the output directory.
+const ImageFile = "image.raw"
+
+// disk makes the image file from the sealed root.
+func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees, root sealed) (Result, error) {
+	initrd, err := fileDigest(t.initrd)
+	if err != nil {
+		return Result{}, err
+	}
+	key, err := digest([]any{"disk", root.rootHash, root.arguments, plan.Site.SlotBytes, lock.Epoch, initrd, t.baseKey, t.toolsKey, grubCfg, grubModules})
+	if err != nil {
+		return Result{}, err
+	}
+	dir, err := b.stage(ctx, "disk", key, func(dir string) error {
+		boot, err := makeBootCode(ctx, t.tools, dir)
+		if err != nil {
+			return err
+		}
+		kernel, err := os.ReadFile(filepath.Join(t.base, "vmlinuz"))
+		if err != nil {
+			return err
+		}
+		ramdisk, err := os.ReadFile(t.initrd)
+		if err != nil {
+			return err
+		}
+		image := filepath.Join(dir, ImageFile)
+		err = writeDisk(image, parts{
+			rootHash: root.rootHash, slot: plan.Site.SlotBytes, epoch: lock.Epoch, boot: boot,
+			esp:  espFiles(boot, root.rootHash, root.arguments, kernel, ramdisk),
+			root: filepath.Join(root.dir, "root.erofs"), verity: filepath.Join(root.dir, "root.verity"),
+		})
+		if err != nil {
+			return err
+		}
+		sum, err := fileDigest(image)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, "sha256"), []byte(sum+"\n"), 0o644)
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return b.publish(dir, root.rootHash)
+}
+
+// publish puts the finished image into the output directory in one step.
+func (b *builder) publish(dir, rootHash string) (Result, error) {
+	sum, err := os.ReadFile(filepath.Join(dir, "sha256"))
+	if err != nil {
+		return Result{}, err
+	}
+	image := filepath.Join(b.opts.Out, ImageFile)
+	next := image + ".new"
+	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
+		return Result{}, err
+	}
+	if err := reflink(filepath.Join(dir, ImageFile), next); err != nil {
+		return Result{}, fmt.Errorf("write %s: %w", image, err)
+	}
+	if err := os.Rename(next, image); err != nil {
+		return Result{}, err
+	}
+	info, err := os.Stat(image)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{Image: image, SHA256: string(sum[:64]), RootHash: rootHash, Bytes: info.Size()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		r.DiskBytes = st.Blocks * 512 // st_blocks counts in 512 bytes, stat(2)
+	}
+	return r, nil
+}

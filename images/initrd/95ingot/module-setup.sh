@@ -1,0 +1,33 @@
+#!/bin/bash
+# dracut module: Ingot's first steps, the state volume and the identity.
+# $initdir, $systemdsystemunitdir and the inst functions are dracut's.
+# shellcheck disable=SC2154
+
+check() {
+	return 255 # only when asked for by name
+}
+
+depends() {
+	echo systemd systemd-veritysetup
+}
+
+installkernel() {
+	# The root and the state volume.
+	instmods erofs dm-verity overlay ext4 loop crc32c_generic
+	# Where virtual machines keep their disks.
+	instmods virtio_pci virtio_blk virtio_scsi sd_mod nvme ahci ata_piix xen-blkfront hv_storvsc vmw_pvscsi mptspi
+	# Where the instance config comes from.
+	instmods qemu_fw_cfg
+}
+
+install() {
+	inst_multiple ingot-agent ignition systemd-repart mkfs.ext4 mke2fs e2fsck udevadm blkid modprobe \
+		/usr/lib/systemd/systemd-growfs
+	local unit
+	for unit in ingot-var.service ingot-identity.service; do
+		inst_simple "${moddir:?}/$unit" "$systemdsystemunitdir/$unit"
+		systemctl -q --root "$initdir" add-requires initrd.target "$unit"
+	done
+	# Nobody may get a shell by making the boot fail.
+	systemctl -q --root "$initdir" mask emergency.service rescue.service
+}

@@ -1,0 +1,83 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/partition/gpt"
+
+	"ingot/layers"
+)
+
+const (
+	mib        = 1 << 20
+	sectorSize = 512
+
+	biosBytes = 1 * mib
+	espBytes  = 256 * mib
+)
+
+// Partition numbers. GRUB finds its configuration by the ESP's number.
+const (
+	biosIndex = iota + 1
+	espIndex
+	rootIndex
+	verityIndex
+)
+
+// layout is where everything is on the disk.
+type layout struct {
+	table *gpt.Table
+	bytes int64
+}
+
+// newLayout places the four partitions that a shipped disk has. systemd-repart
+// adds root-b, verity-b and var on the machine's own disk.
+func newLayout(rootHash string, slot int64) layout {
+	var l layout
+	next := int64(mib)
+	add := func(index int, name string, kind gpt.Type, size int64, id string) {
+		l.table.Partitions = append(l.table.Partitions, &gpt.Partition{
+			Index: index, Name: name, Type: kind, GUID: id,
+			Start: uint64(next / sectorSize), End: uint64((next+size)/sectorSize - 1), Size: uint64(size),
+		})
+		next += size
+	}
+	l.table = &gpt.Table{LogicalSectorSize: sectorSize, PhysicalSectorSize: sectorSize, ProtectiveMBR: true, GUID: derivedUUID("disk", rootHash)}
+	add(biosIndex, "bios", gpt.BIOSBoot, biosBytes, derivedUUID("bios", rootHash))
+	add(espIndex, "esp", gpt.EFISystemPartition, espBytes, derivedUUID("esp", rootHash))
+	add(rootIndex, "root-a", gpt.LinuxRootX86_64, slot, hashUUID(rootHash[:32]))
+	add(verityIndex, "verity-a", linuxRootVerityX86_64, layers.VerityBytes(slot), hashUUID(rootHash[32:]))
+	l.bytes = next + mib // the backup table
+	return l
+}
+
+// linuxRootVerityX86_64 is from the Discoverable Partitions Specification.
+const linuxRootVerityX86_64 gpt.Type = "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
+
+// start is the byte offset of a partition.
+func (l layout) start(index int) int64 {
+	for _, p := range l.table.Partitions {
+		if p.Index == index {
+			return int64(p.Start) * sectorSize
+		}
+	}
+	panic(fmt.Sprintf("no partition %d", index))
+}
+
+// hashUUID writes 32 hex digits as a UUID.
+func hashUUID(digits string) string {
+	d := strings.ToUpper(digits)
+	return strings.Join([]string{d[:8], d[8:12], d[12:16], d[16:20], d[20:32]}, "-")
+}
+
+// derivedUUID is a version 8 UUID (RFC 9562: custom) that depends on the root
+// hash, so that equal images have equal bytes and different ones different ids.
+func derivedUUID(what, rootHash string) string {
+	sum := sha256.Sum256([]byte("ingot " + what + " " + rootHash))
+	sum[6] = sum[6]&0x0f | 0x80
+	sum[8] = sum[8]&0x3f | 0x80
+	return hashUUID(hex.EncodeToString(sum[:16]))
+}

@@ -1,0 +1,110 @@
+package images
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// LockFile is the lock's name, beside ingot.yaml.
+const LockFile = "ingot.lock"
+
+// Lock pins everything a build takes from outside.
+type Lock struct {
+	Version int    `yaml:"version"`
+	Suite   string `yaml:"suite"`
+	Mirror  string `yaml:"mirror"`
+	// Epoch is when the newest package of the image was built, in seconds
+	// since 1970. It is the only clock a build knows (SOURCE_DATE_EPOCH).
+	Epoch int64 `yaml:"epoch"`
+	// Requested holds the package names that were asked for, per tree: when
+	// ingot.yaml asks for others, the lock is out of date.
+	Requested map[Tree][]string  `yaml:"requested"`
+	Ignition  string             `yaml:"ignition"` // SHA-256 of the binary
+	Accounts  Accounts           `yaml:"accounts"`
+	Trees     map[Tree][]Package `yaml:"trees"`
+}
+
+// lockVersion changes when an old lock can no longer be read.
+const lockVersion = 1
+
+// Package is one .deb.
+type Package struct {
+	Name    string `yaml:"name"`
+	Version string `yaml:"version"`
+	Arch    string `yaml:"arch"`
+	SHA256  string `yaml:"sha256"`
+	Size    int64  `yaml:"size"` // bytes
+	Path    string `yaml:"path"` // below the mirror, "debian/pool/…"
+}
+
+// Accounts are the numbers that packages' maintainer scripts gave out. State
+// under /var outlives images, so a number is never given to somebody else.
+type Accounts struct {
+	Passwd []string `yaml:"passwd"` // lines of passwd(5)
+	Group  []string `yaml:"group"`  // lines of group(5)
+}
+
+// ErrNoLock is returned by ReadLock when there is no lock yet.
+var ErrNoLock = errors.New("there is no ingot.lock; run \"ingot lock\"")
+
+// ReadLock reads the lock from file.
+func ReadLock(file string) (Lock, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Lock{}, ErrNoLock
+	}
+	if err != nil {
+		return Lock{}, err
+	}
+	var l Lock
+	if err := yaml.UnmarshalWithOptions(b, &l, yaml.Strict()); err != nil {
+		return Lock{}, fmt.Errorf("%s cannot be read; delete it and run \"ingot lock\": %w", file, err)
+	}
+	if l.Version != lockVersion {
+		return Lock{}, fmt.Errorf("%s has version %d and this ingot writes %d; delete it and run \"ingot lock\"", file, l.Version, lockVersion)
+	}
+	return l, nil
+}
+
+// Bytes is the lock as written to disk.
+func (l Lock) Bytes() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("# Made by \"ingot lock\": what a build takes from outside. Keep it with ingot.yaml.\n")
+	if err := yaml.NewEncoder(&b, yaml.Indent(2)).Encode(l); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Write replaces file in one step.
+func (l Lock) Write(file string) error {
+	b, err := l.Bytes()
+	if err != nil {
+		return err
+	}
+	next := file + ".new"
+	if err := os.WriteFile(next, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(next, file)
+}
+
+// Digest is the SHA-256 of the lock, in hex.
+func (l Lock) Digest() (string, error) {
+	b, err := l.Bytes()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func (l Lock) time() time.Time { return time.Unix(l.Epoch, 0).UTC() }

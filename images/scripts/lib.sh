@@ -1,0 +1,36 @@
+# Shared by every script here; they run under "sh -eu" as uid 0 of their own
+# mount and process namespace, so that all mounts end with them.
+
+# overlay LOWER DIR mounts a writable view of LOWER on DIR/root and leaves
+# what was written in DIR/upper.
+overlay() {
+	mkdir -p "$2/upper" "$2/work" "$2/root"
+	options="lowerdir=$1,upperdir=$2/upper,workdir=$2/work"
+	# Only the real root may write trusted.overlay attributes.
+	mount -t overlay overlay -o "$options" "$2/root" 2>/dev/null ||
+		mount -t overlay overlay -o "$options,userxattr" "$2/root"
+}
+
+# api ROOT mounts what programs in a chroot expect, with a private /dev.
+api() {
+	mount -t proc proc "$1/proc"
+	mount -t tmpfs -o mode=0755 tmpfs "$1/run"
+	mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+	mount -t tmpfs -o mode=0755 tmpfs "$1/dev"
+	for node in null zero full random urandom tty; do
+		: >"$1/dev/$node"
+		mount --bind "/dev/$node" "$1/dev/$node"
+	done
+	ln -s /proc/self/fd "$1/dev/fd"
+	mkdir "$1/dev/shm"
+}
+
+# unapi ROOT takes them away again, so that they are not packed.
+unapi() {
+	umount -R "$1/dev" "$1/tmp" "$1/run" "$1/proc"
+}
+
+refuse() {
+	echo "ingot-refuse: $*"
+	exit 1
+}

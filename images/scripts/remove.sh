@@ -1,0 +1,2 @@
+# DIR: what to delete.
+rm -rf --one-file-system -- "$DIR"

@@ -1,0 +1,67 @@
+# The layers over the base, validated and packed.
+# BASE: base tree · TOOLS: tools tree · IGNITION, AGENT: programs · INPUT: folder with
+# image.ign, presets, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
+overlay "$BASE" "$OUT/build"
+root="$OUT/build/root"
+api "$root"
+export SOURCE_DATE_EPOCH="$EPOCH"
+
+# 1. The image config, through the real Ignition.
+mkdir "$root/run/ingot"
+cp "$IGNITION" "$INPUT/image.ign" "$root/run/ingot/"
+for stage in fetch-offline files; do
+	IGNITION_CONFIG_FILE=/run/ingot/image.ign IGNITION_KERNEL_CMDLINE_PATH=/dev/null \
+		IGNITION_SYSTEM_RUNTIME_CONFIG_DIR=/run/ingot/none IGNITION_SYSTEM_LOCAL_CONFIG_DIR=/run/ingot/none \
+		IGNITION_SYSTEM_CONFIG_DIR=/run/ingot/none \
+		chroot "$root" /run/ingot/ignition --platform=file --stage="$stage" \
+		--root=/ --log-to-stdout --config-cache=/run/ingot/cache --state-file=/run/ingot/state \
+		--neednet=/run/ingot/neednet >"$OUT/ignition.log" 2>&1 || {
+		cat "$OUT/ignition.log"
+		refuse "ignition could not write the layers into the tree"
+	}
+done
+[ ! -e "$root/run/ingot/neednet" ] || refuse "the image config refers to something on the network"
+
+mkdir -p "$root/usr/lib/ingot"
+install -m 0755 "$AGENT" "$root/usr/lib/ingot/ingot-agent"
+
+# 2. Ignition enables through presets; they take effect here.
+if [ -s "$INPUT/presets" ]; then
+	xargs chroot "$root" systemctl --quiet preset <"$INPUT/presets"
+fi
+# systemctl and useradd leave backups and locks.
+rm -f "$root/etc/.pwd.lock" "$root/etc/passwd-" "$root/etc/group-" "$root/etc/shadow-" "$root/etc/gshadow-" \
+	"$root/etc/subuid-" "$root/etc/subgid-"
+
+# 3. What the layers want checked, with a throw-away host key where sshd
+# looks for the real one.
+mkdir -p "$root/run/sshd"
+for v in "$INPUT"/validators/*; do
+	[ -e "$v/argv" ] || continue
+	if [ -s "$v/hostkey" ]; then
+		key=$(cat "$v/hostkey")
+		mount -t tmpfs tmpfs "$root/var"
+		mkdir -p "$root${key%/*}"
+		cp "$INPUT/throwaway-key" "$root$key"
+		chmod 0600 "$root$key"
+	fi
+	status=0
+	xargs -0 chroot "$root" <"$v/argv" >"$OUT/validator.log" 2>&1 || status=$?
+	if mountpoint -q "$root/var"; then umount "$root/var"; fi
+	if [ "$status" -ne 0 ] || { [ -e "$v/prints-errors" ] && [ -s "$OUT/validator.log" ]; }; then
+		cat "$OUT/validator.log"
+		refuse "layer $(cat "$v/layer"): $(tr '\0' ' ' <"$v/argv") does not accept the finished tree"
+	fi
+done
+rm -f "$OUT/validator.log" "$OUT/ignition.log"
+unapi "$root"
+
+# 4. What the layers added goes to the secret scan.
+tar --create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
+
+# 5. The sealed root.
+"$TOOLS/usr/lib64/ld-linux-x86-64.so.2" --library-path "$TOOLS/usr/lib/x86_64-linux-gnu" \
+	"$TOOLS/usr/bin/mkfs.erofs" --quiet -T "$EPOCH" --ignore-mtime -U "$UUID" -L ingot-root -z "$COMPRESSION" \
+	"$OUT/root.erofs" "$root" >/dev/null
+umount "$root"
+rm -rf "$OUT/build"

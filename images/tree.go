@@ -1,0 +1,29 @@
+package images
+
+// Tree names one of the Debian trees a build works with. Only TreeImage is
+// shipped; the others hold the tools, so that the bytes of an image do not
+// depend on the host's versions of them.
+type Tree string
+
+// The trees.
+const (
+	TreeImage    Tree = "image"    // what becomes the root
+	TreeInitrd   Tree = "initrd"   // dracut and what it copies into the initrd
+	TreeTools    Tree = "tools"    // file system, boot and QEMU programs
+	TreeCompiler Tree = "compiler" // builds Ignition
+)
+
+// toolPackages are the packages of the trees that are not shipped.
+func toolPackages() map[Tree][]string {
+	return map[Tree][]string{
+		TreeInitrd: {
+			"cryptsetup-bin", "dracut-core", "e2fsprogs", "kmod", "systemd", "systemd-cryptsetup",
+			"systemd-repart", "systemd-sysv", "udev", "util-linux", "zstd",
+		},
+		TreeTools: {
+			"cryptsetup-bin", "erofs-utils", "grub-common", "grub-efi-amd64-bin", "grub-pc-bin",
+			"libc6", "ovmf", "qemu-system-x86", "qemu-utils", "seabios",
+		},
+		TreeCompiler: {"gcc", "libblkid-dev", "libc6-dev"},
+	}
+}

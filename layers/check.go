@@ -1,0 +1,57 @@
+package layers
+
+// Check is one thing that must be true of the booted machine, evaluated by the
+// assay. Exactly one of the verb fields is set.
+type Check struct {
+	Layer string // set by Merge
+	ID    string // unique, "ssh.no-password"
+	Title string // one line for people, "password login is refused"
+
+	Sysctl   *SysctlCheck
+	File     *FileCheck
+	Unit     *UnitCheck
+	Command  *CommandCheck
+	SSHAuth  *SSHAuthCheck
+	Listener *ListenerCheck
+}
+
+// SysctlCheck wants /proc/sys to hold Value.
+type SysctlCheck struct {
+	Key   string // dotted
+	Value string
+}
+
+// FileCheck wants a path with this owner, mode and content.
+type FileCheck struct {
+	Path     string
+	Owner    string // "root:root"; empty is not looked at
+	Mode     int    // 0 is not looked at
+	Contains string // empty is not looked at
+	ReadOnly bool   // root must not be able to write it
+}
+
+// UnitCheck wants a unit in this state.
+type UnitCheck struct {
+	Name  string
+	State string // what "systemctl is-active" prints
+}
+
+// CommandCheck runs argv as root on the machine.
+type CommandCheck struct {
+	Argv     []string
+	Exit     int
+	Contains string // of stdout; empty is not looked at
+	Lacks    string // of stdout; empty is not looked at
+	Silent   bool   // stdout must be empty
+}
+
+// SSHAuthCheck tries to log in through the tunnel.
+type SSHAuthCheck struct {
+	User    string
+	Method  string // "password", "keyboard-interactive", "publickey"
+	Refused bool
+}
+
+// ListenerCheck wants the set of listening sockets ("tcp/22") not bound to
+// loopback to equal the port table.
+type ListenerCheck struct{}

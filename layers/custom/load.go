@@ -1,0 +1,170 @@
+package custom
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"syscall"
+
+	"ingot/config/document"
+	"ingot/layers"
+)
+
+// ConfigName is the file in a layer's folder that says what it contributes.
+const ConfigName = "config.bu"
+
+// filesName is the folder in a layer's folder that contents may come from.
+const filesName = "files"
+
+// maxFiles is how much content one layer may bring, in bytes: configuration
+// and small programs. Large ones belong into packages or containers.
+const maxFiles = 32 << 20
+
+// Input is a file that was read, for the digest of the inputs.
+type Input struct {
+	Name string // below the layer's folder, with slashes
+	Data []byte
+}
+
+// Load reads the layer in folder, shown is how findings call that folder. The
+// error is that of reading config.bu; everything else is a finding there.
+func Load(name string, folder *os.Root, shown string) (Layer, []Input, []document.Finding, error) {
+	data, err := read(folder, ConfigName, document.MaxBytes+1)
+	if err != nil {
+		return Layer{}, nil, nil, err
+	}
+	l := loader{folder: folder, inputs: []Input{{ConfigName, data}}, left: maxFiles, seen: map[string]bool{}}
+	var findings []document.Finding
+	l.doc, findings = document.Parse(path.Join(shown, ConfigName), data)
+	var config butane
+	findings = append(findings, l.doc.Decode(&config)...)
+	if len(findings) > 0 {
+		return Layer{}, l.inputs, findings, nil
+	}
+	fragment := l.fragment(config)
+	return Layer{name: name, fragment: fragment}, l.inputs, l.findings, nil
+}
+
+type loader struct {
+	folder   *os.Root
+	doc      *document.Document
+	inputs   []Input
+	left     int64 // bytes of maxFiles
+	seen     map[string]bool
+	findings []document.Finding
+}
+
+func (l *loader) report(message, advice string, at ...any) {
+	l.findings = append(l.findings, l.doc.Finding(at, false, message, advice))
+}
+
+// content returns what inline or local stand for; at leads to the node that
+// holds both keys.
+func (l *loader) content(inline, local *string, localKey string, at ...any) string {
+	switch {
+	case inline != nil && local != nil:
+		l.report("the content is given twice", "keep it here or in a file, not both", append(at, localKey)...)
+	case inline != nil:
+		return *inline
+	case local != nil:
+		return l.local(*local, append(at, localKey)...)
+	}
+	return ""
+}
+
+// local reads a file below files/. os.Root keeps links from leading out.
+func (l *loader) local(name string, at ...any) string {
+	const below = "name a file below the layer's files folder, such as app.conf"
+	if !filepath.IsLocal(name) || name == "." {
+		l.report(fmt.Sprintf("%q leads out of the files folder", name), below, at...)
+		return ""
+	}
+	files, err := l.folder.OpenRoot(filesName)
+	if err != nil {
+		l.report("the layer has no files folder", "make a folder "+filesName+" beside "+ConfigName, at...)
+		return ""
+	}
+	defer files.Close()
+	data, err := read(files, name, l.left+1)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		l.report(fmt.Sprintf("there is no file %q below files", name), below, at...)
+	case err != nil:
+		l.report(fmt.Sprintf("the file %q cannot be read: %v", name, cause(err)), below, at...)
+	case int64(len(data)) > l.left:
+		l.report(fmt.Sprintf("the layer's files are larger than %d MiB", maxFiles>>20), "bring large files in a package or a container", at...)
+	default:
+		l.left -= int64(len(data))
+		l.inputs = append(l.inputs, Input{path.Join(filesName, filepath.ToSlash(name)), data})
+	}
+	return string(data)
+}
+
+// errNotRegular is for folders, devices and pipes.
+var errNotRegular = errors.New("it is not a regular file")
+
+// read returns at most limit bytes of a regular file. A pipe must not block
+// the open.
+func read(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: %w", name, errNotRegular)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// cause drops the path from an error that already names the file.
+func cause(err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	if errors.Is(err, errNotRegular) {
+		return errNotRegular
+	}
+	return err
+}
+
+// fragment turns the decoded config into the plan's terms.
+func (l *loader) fragment(c butane) layers.Fragment {
+	l.header(c)
+	f := layers.Fragment{}
+	for i, x := range c.Storage.Files {
+		f.Files = append(f.Files, l.file(x, "storage", "files", i))
+	}
+	for i, x := range c.Storage.Directories {
+		f.Directories = append(f.Directories, l.directory(x, "storage", "directories", i))
+	}
+	for i, x := range c.Storage.Links {
+		f.Links = append(f.Links, l.link(x, "storage", "links", i))
+	}
+	for i, x := range c.Passwd.Users {
+		f.Users = append(f.Users, l.user(x, "passwd", "users", i))
+	}
+	for i, x := range c.Passwd.Groups {
+		f.Groups = append(f.Groups, l.group(x, "passwd", "groups", i))
+	}
+	for i, x := range c.Systemd.Units {
+		f.Units = append(f.Units, l.unit(x, "systemd", "units", i))
+	}
+	for i, x := range c.KernelArguments.ShouldExist {
+		l.kernelArgument(x, "kernel_arguments", "should_exist", i)
+		f.KernelArguments = append(f.KernelArguments, x)
+	}
+	return f
+}

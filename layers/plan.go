@@ -1,0 +1,224 @@
+// Package layers holds the Plan: what a server is, as plain data, before any
+// format is chosen. Every later stage (rendering, building, testing) reads the
+// Plan and nothing else, so that a firewall, a document and a test cannot
+// disagree about a port.
+//
+// Each hardening concern is a package below this one (layers/ssh, …). A layer
+// is pure: it turns its typed options into a Contribution and neither touches
+// the disk nor runs a program.
+package layers
+
+// TunnelInterface is the name of the WireGuard interface on every server.
+// Private services are tied to it by name, because its address belongs to the
+// instance and not to the image.
+const TunnelInterface = "wg0"
+
+// Site is the part of ingot.yaml that belongs to no layer.
+type Site struct {
+	Name     string // image name, also the default hostname
+	Hostname string // instance option
+	Suite    string // Debian suite of the image, e.g. "trixie"
+	// SlotBytes is the size of each of the two root slots.
+	SlotBytes int64
+	Admin     Admin
+}
+
+// Admin is the one account that may log in.
+type Admin struct {
+	User string   // image option: baked into sshd_config and sudoers
+	Keys []string // instance option: authorized_keys lines
+}
+
+// Layer is one hardening concern with its options decoded.
+type Layer interface {
+	// Name is the key below "layers:" in ingot.yaml.
+	Name() string
+	// Validate reports every impossible option value. Finding.Path is
+	// relative to the layer's own node in ingot.yaml.
+	Validate(site Site) []Finding
+	// Contribute returns what the layer adds. It is called only when
+	// Validate reported nothing.
+	Contribute(site Site) Contribution
+}
+
+// Finisher is a layer that derives something from all contributions: the
+// firewall ruleset comes from the one port table. Finish sees the plan with
+// every contribution merged and returns what is to be added.
+type Finisher interface {
+	Layer
+	Finish(plan Plan) Contribution
+}
+
+// Finding is something wrong in ingot.yaml and what to do about it.
+type Finding struct {
+	// Path leads to the offending node: map keys are strings, list
+	// positions are ints. {"allow", 0, "why"} is allow[0].why.
+	Path []any
+	// Missing is true when the last element of Path is a key that should
+	// be there and is not; the finding then points at its parent.
+	Missing bool
+	Message string // what is wrong, lower case, no full stop
+	Advice  string // what to do
+}
+
+// Contribution is everything one layer adds to the plan.
+type Contribution struct {
+	Packages   []string // Debian package names, one per element
+	Image      Fragment // baked into the sealed root
+	Instance   Fragment // this server's identity, applied at first boot; files and directories below /etc only
+	Identity   []string // path.Match patterns of what Instance may write, e.g. /etc/ssh/authorized_keys.d/*
+	Ports      []Port
+	Secrets    []SecretSlot
+	State      []State
+	Disposable []string // package paths under /var that may be dropped, path.Match patterns
+	Validators []Validator
+	Checks     []Check
+}
+
+// Fragment is machine configuration in Butane's terms.
+type Fragment struct {
+	Files           []File
+	Directories     []Directory
+	Links           []Link
+	Users           []User
+	Groups          []Group
+	Units           []Unit
+	KernelArguments []string // each "name" or "name=value"
+}
+
+// File is a regular file. Exactly one of Contents and SecretSlot is used.
+type File struct {
+	Path     string // absolute
+	Mode     int    // permission bits, e.g. 0o644
+	User     string // owner, empty is root
+	Group    string // empty is root
+	Contents string
+	// SecretSlot names the slot whose value becomes the content. Only for
+	// instance files: an image never holds a secret.
+	SecretSlot string
+}
+
+// Directory is a directory that must exist with this owner and mode.
+type Directory struct {
+	Path  string
+	Mode  int
+	User  string
+	Group string
+}
+
+// Link is a symbolic link at Path pointing to Target.
+type Link struct {
+	Path   string
+	Target string
+}
+
+// User is a local account. Accounts have no passwords.
+type User struct {
+	Name   string
+	UID    int // 0 lets the lock choose
+	Group  string
+	Groups []string
+	Home   string
+	Shell  string
+	Gecos  string
+	System bool
+}
+
+// Group is a local group.
+type Group struct {
+	Name   string
+	GID    int
+	System bool
+}
+
+// Unit is a systemd unit, or drop-ins for one that a package brings.
+type Unit struct {
+	Name     string
+	Enabled  *bool // nil leaves the preset alone
+	Mask     bool
+	Contents string // empty: the unit comes from a package
+	Dropins  []Dropin
+}
+
+// Dropin is NAME.conf in a unit's drop-in folder.
+type Dropin struct {
+	Name     string
+	Contents string
+}
+
+// From says who may reach a port.
+type From string
+
+// The places a packet can come from.
+const (
+	FromInternet  From = "internet"
+	FromWireGuard From = "wireguard"
+	FromLoopback  From = "loopback"
+)
+
+// Port is one line of the port table.
+type Port struct {
+	Layer string // set by Merge
+	Proto string // "tcp" or "udp"
+	Port  int    // 1 to 65535
+	From  From
+	Why   string // one line; becomes the nft comment
+	// Silent ports answer only to peers with the right key (WireGuard): a
+	// stranger's probe sees them as filtered.
+	Silent bool
+}
+
+// SecretSlot is a secret that the instance brings and the image must not hold.
+type SecretSlot struct {
+	Layer string // set by Merge
+	Name  string // "wireguard/private-key": also its path below secrets/
+	Path  string // where it is on the machine
+	Why   string
+}
+
+// State is a path under /var that must survive reboots and new images.
+type State struct {
+	Layer string // set by Merge
+	Path  string // absolute, below /var
+	User  string
+	Group string
+	Mode  int
+	Why   string
+}
+
+// Validator is a program run inside the finished tree, in a network namespace
+// of its own; a non-zero exit refuses the image.
+type Validator struct {
+	Layer string // set by Merge
+	Argv  []string
+	// HostKey asks for a throw-away SSH host key at the path sshd_config
+	// names, so that "sshd -t" fails only for the right reason.
+	HostKey string
+	// PrintsErrors refuses the image also when the program prints anything,
+	// for systemd-analyze verify, which exits 0 on bad units.
+	PrintsErrors bool
+}
+
+// Plan is the merged, conflict-free whole.
+type Plan struct {
+	Site       Site
+	LayerNames []string
+	Packages   []string // sorted, unique
+	Image      Fragment
+	Instance   Fragment
+	Identity   []string
+	Ports      []Port
+	Secrets    []SecretSlot
+	State      []State
+	Disposable []string
+	Validators []Validator
+	Checks     []Check
+	// Owner says which layer contributed a path, unit, user or group:
+	// keys are "file /etc/x", "unit x.service", "user x", "group x".
+	Owner map[string]string
+}
+
+// VerityBytes is the size of the partition for the hash tree of a root slot:
+// one 32-byte hash per 4 KiB block and level is 1/127 of the data; 1/64 leaves
+// room for the superblock.
+func VerityBytes(slot int64) int64 { return slot / 64 }

@@ -1,0 +1,80 @@
+package ssh
+
+import (
+	"fmt"
+
+	"ingot/layers"
+)
+
+// device is what systemd calls the tunnel interface: it exists from the moment
+// udev has seen the interface until it is gone.
+const device = "sys-subsystem-net-devices-" + layers.TunnelInterface + ".device"
+
+// units ties Debian's ssh.socket and ssh.service to the tunnel interface. A
+// socket that is bound to an interface stays bound to that one incarnation of
+// it, so both go with the interface and come back with the next.
+func (l Layer) units() []layers.Unit {
+	on := true
+	return []layers.Unit{
+		{Name: "ssh.socket", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.socket()}}},
+		{Name: "ssh.service", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: service}}},
+		{Name: "ingot-hostkey.service", Enabled: &on, Contents: hostKeyUnit},
+		// Writes keys to /etc, which is sealed; ingot-hostkey does its work.
+		{Name: "sshd-keygen.service", Mask: true},
+	}
+}
+
+func (l Layer) socket() string {
+	return fmt.Sprintf(`[Unit]
+BindsTo=%[1]s
+After=%[1]s
+
+[Socket]
+# The empty line takes back Debian's port 22 on every interface.
+ListenStream=
+ListenStream=%[2]d
+BindToDevice=%[3]s
+
+[Install]
+# Not sockets.target: the boot would wait there for an interface that comes
+# later, or never when the machine has no identity yet.
+WantedBy=
+WantedBy=%[1]s
+`, device, l.port(), layers.TunnelInterface)
+}
+
+const service = `[Unit]
+# Holds the listening socket: while it runs, ssh.socket cannot be started anew
+# on the interface's next incarnation.
+BindsTo=` + device + `
+PartOf=ssh.socket
+Requires=ingot-hostkey.service
+After=` + device + ` ssh.socket ingot-hostkey.service
+`
+
+const hostKeyUnit = `[Unit]
+Description=Make the SSH host key when there is none
+RequiresMountsFor=` + HostKeyDir + `
+Before=ssh.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + hostKeyProgram + `
+StateDirectory=ingot/ssh
+StateDirectoryMode=0700
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateNetwork=yes
+PrivateTmp=yes
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
+RestrictAddressFamilies=AF_UNIX
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+`

@@ -1,0 +1,71 @@
+package system
+
+// uplink is any wired interface that is not ours: a provider's network by
+// DHCP and router advertisements.
+const uplink = `[Match]
+Type=ether
+Kind=!*
+
+[Network]
+DHCP=yes
+IPv6AcceptRA=yes
+LLMNR=no
+MulticastDNS=no
+
+[DHCPv4]
+UseHostname=no
+
+[DHCPv6]
+UseHostname=no
+`
+
+// resolved opens LLMNR (5355) unless told not to.
+const resolved = `[Resolve]
+LLMNR=no
+MulticastDNS=no
+`
+
+// 256 MiB of journal is weeks of a quiet server.
+const journald = `[Journal]
+Storage=persistent
+SystemMaxUse=256M
+`
+
+// tmpMount closes what systemd's own tmp.mount leaves open.
+const tmpMount = `[Mount]
+Options=mode=1777,strictatime,nosuid,nodev,noexec,size=50%,nr_inodes=1m
+`
+
+// networkd runs only on a machine that has an identity: without one it
+// answers no packet.
+const networkd = `[Unit]
+ConditionPathExists=/run/ingot/configured
+`
+
+// status tells on the console, serial and VGA, what state the machine is in.
+// It comes last so that boot messages do not bury it.
+const status = `[Unit]
+Description=Ingot: say what state this machine is in
+After=multi-user.target systemd-networkd.service
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/lib/ingot/ingot-agent status
+StandardOutput=journal+console
+
+[Install]
+WantedBy=multi-user.target
+`
+
+// kernelArguments: both consoles are on, whatever the provider shows. A flipped
+// bit in the root stops the machine, which restarts after ten seconds, rather
+// than being served. Nobody gets a shell from a boot that failed.
+var kernelArguments = []string{
+	"console=tty0", "console=ttyS0,115200n8",
+	"systemd.verity_root_options=panic-on-corruption", "panic=10",
+	"rd.shell=0", "rd.emergency=reboot", "systemd.gpt_auto=0",
+}

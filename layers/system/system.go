@@ -1,0 +1,105 @@
+// Package system is the layer every image has: the packages and settings that
+// make a Debian tree a sealed appliance. It has no options.
+package system
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ingot/layers"
+)
+
+// Layer is always part of a plan.
+type Layer struct{}
+
+// Name returns "system".
+func (Layer) Name() string { return "system" }
+
+// Validate finds nothing: there are no options.
+func (Layer) Validate(layers.Site) []layers.Finding { return nil }
+
+// packages is everything the appliance needs besides what the layers ask for.
+// linux-image-cloud-amd64 is Debian's kernel for virtual machines: no
+// firmware, no drivers for hardware that no provider has.
+var packages = []string{
+	"apparmor", "ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libpam-systemd",
+	"linux-image-cloud-amd64", "netbase", "procps", "systemd", "systemd-resolved", "systemd-sysv",
+	"systemd-timesyncd", "tzdata", "udev",
+}
+
+// Contribute returns the sealed system's settings.
+func (Layer) Contribute(layers.Site) layers.Contribution {
+	on := true
+	enabled := func(names ...string) []layers.Unit {
+		var units []layers.Unit
+		for _, n := range names {
+			units = append(units, layers.Unit{Name: n, Enabled: &on})
+		}
+		return units
+	}
+	return layers.Contribution{
+		Packages: packages,
+		Image: layers.Fragment{
+			Files: []layers.File{
+				file("/etc/systemd/network/10-uplink.network", uplink),
+				file("/etc/systemd/resolved.conf.d/10-ingot.conf", resolved),
+				file("/etc/systemd/journald.conf.d/10-ingot.conf", journald),
+				file("/etc/systemd/coredump.conf.d/10-ingot.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
+				file("/etc/fstab", "# The initrd mounts /, /etc and /var; systemd mounts the rest.\n"),
+			},
+			Units: append(enabled("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
+				"dbus-broker.service", "apparmor.service"),
+				layers.Unit{Name: "ingot-status.service", Enabled: &on, Contents: status},
+				layers.Unit{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}},
+				layers.Unit{Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
+			),
+			KernelArguments: kernelArguments,
+		},
+		Identity: []string{"/etc/machine-id", "/etc/hostname"},
+		State: []layers.State{
+			{Path: "/var/lib/ingot", Mode: 0o700, Why: "this machine's identity"},
+			{Path: "/var/log", Mode: 0o755, Why: "the journal and the logs"},
+			{Path: "/var/home", Mode: 0o755, Why: "people's homes"},
+			{Path: "/var/roothome", Mode: 0o700, Why: "root's home"},
+			{Path: "/var/lib/systemd", Mode: 0o755, Why: "random seed, clock and timers"},
+		},
+		// systemd's own tmpfiles.d makes these two links.
+		Disposable: []string{"/var/lock", "/var/run"},
+		Validators: []layers.Validator{
+			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "default.target"}, PrintsErrors: true},
+		},
+		Checks: checks(),
+	}
+}
+
+// Finish writes what follows from the whole plan: the list of what an identity
+// may hold, and the folders of the declared state.
+func (Layer) Finish(plan layers.Plan) layers.Contribution {
+	identity := slices.Sorted(slices.Values(plan.Identity))
+	repart := repartFiles(plan.Site.SlotBytes)
+	return layers.Contribution{Image: layers.Fragment{Files: append(repart,
+		file("/usr/lib/ingot/identity.list", strings.Join(identity, "\n")+"\n"),
+		file("/usr/lib/tmpfiles.d/ingot-state.conf", stateFolders(plan.State)),
+	)}}
+}
+
+func file(path, contents string) layers.File {
+	return layers.File{Path: path, Mode: 0o644, Contents: contents}
+}
+
+func stateFolders(state []layers.State) string {
+	var s strings.Builder
+	s.WriteString("# State that outlives reboots and new images.\n")
+	for _, st := range slices.SortedFunc(slices.Values(state), func(a, b layers.State) int { return strings.Compare(a.Path, b.Path) }) {
+		fmt.Fprintf(&s, "# %s: %s\nd %s %04o %s %s -\n", st.Layer, st.Why, st.Path, st.Mode, orRoot(st.User), orRoot(st.Group))
+	}
+	return s.String()
+}
+
+func orRoot(name string) string {
+	if name == "" {
+		return "root"
+	}
+	return name
+}
