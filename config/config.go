@@ -35,6 +35,9 @@ type Loaded struct {
 	// Plan is the merged plan of all layers. It is complete only when there
 	// were no findings.
 	Plan layers.Plan
+	// Layers are the plan's, with their options: what the assay merges again
+	// for an identity of its own.
+	Layers []layers.Layer
 	// Digest is the SHA-256, in hex, of every file that was read, with their
 	// names: ingot.yaml and the custom layers' files.
 	Digest string

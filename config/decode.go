@@ -65,6 +65,7 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 	d.add(d.lockouts(f.Layers))
 	for _, l := range list {
 		d.add(d.located(l.path, l.Validate(site)))
+		loaded.Layers = append(loaded.Layers, l.Layer)
 		if l.path != nil {
 			loaded.Positions[l.Name()] = d.doc.Key(l.path)
 		}

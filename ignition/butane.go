@@ -1,8 +1,8 @@
 package ignition
 
 import (
-	butane "github.com/coreos/ignition/v2/butane/config"
-	"github.com/coreos/ignition/v2/butane/config/common"
+	butane "github.com/coreos/butane/config"
+	"github.com/coreos/butane/config/common"
 	"github.com/coreos/vcontext/report"
 
 	"ingot/layers"

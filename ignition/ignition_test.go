@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	upstream "github.com/coreos/ignition/v2/config"
@@ -114,7 +115,7 @@ func TestKernelArgumentsLeaveTheImageConfig(t *testing.T) {
 // could hurt it, and a data URL.
 func FuzzContents(f *testing.F) {
 	for _, s := range []string{
-		"", "\n", " ", "a", "0644", "null", "~", "yes", "a: b", "- a", "#", "'", "\"", "\\", "a\r\nb\r\n", "\ttab\n", " lead\ntrail \n",
+		strings.Repeat("compressible\n", 99), "", "\n", " ", "a", "0644", "null", "~", "yes", "a: b", "- a", "#", "'", "\"", "\\", "a\r\nb\r\n", "\ttab\n", " lead\ntrail \n",
 		"no end", "two\n\n\n", "\u0085\u2028\ufeff", "\x00\x01\x7f", "\xff\xfe", "---\n", "...\n", "%YAML 1.2\n", "!!binary YQ==", "<<: *a", "é😀",
 	} {
 		f.Add(s)

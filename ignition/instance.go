@@ -88,9 +88,9 @@ func mayHoldDirectory(patterns []string, p string) bool {
 	})
 }
 
-// under reports a plain path below /etc, which is all that an identity lies
-// over.
-func under(p string) bool { return path.Clean(p) == p && strings.HasPrefix(p, "/etc/") }
+// under reports a path below /etc, which is all that an identity lies over.
+// That it is plain is checked of every config.
+func under(p string) bool { return strings.HasPrefix(p, "/etc/") }
 
 func matches(pattern, p string) bool {
 	ok, err := path.Match(pattern, p)

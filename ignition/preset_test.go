@@ -9,7 +9,7 @@ import (
 
 func TestPresetUnits(t *testing.T) {
 	t.Parallel()
-	enable, disable := PresetUnits(server(t))
+	enable, disable := PresetUnits(backwards(server(t)))
 	if want := []string{"ssh.socket", "watch@wg0.service"}; !slices.Equal(enable, want) {
 		t.Errorf("enable %q, want %q", enable, want)
 	}
@@ -24,7 +24,7 @@ func TestPresetUnits(t *testing.T) {
 func TestInstanceUnitsGetAPresetFile(t *testing.T) {
 	t.Parallel()
 	f := bakeable(layers.Fragment{Units: []layers.Unit{
-		{Name: "b@2.service", Enabled: new(false)}, {Name: "a.service", Enabled: new(true)}, {Name: "b@1.service", Enabled: new(true)}, {Name: "c@.service"},
+		{Name: "b@1.service", Enabled: new(true)}, {Name: "a.service", Enabled: new(true)}, {Name: "b@2.service", Enabled: new(false)}, {Name: "c@.service"},
 	}})
 	if len(f.Files) != 1 || f.Files[0].Path != presetFile || f.Files[0].Contents != "disable b@2.service\nenable b@1.service\n" {
 		t.Errorf("preset file %+v", f.Files)

@@ -52,6 +52,6 @@ func (t text) MarshalYAML() (any, error) {
 // readable reports whole lines of printable text that begin at the margin.
 func readable(s string) bool {
 	first, _ := utf8.DecodeRuneInString(s)
-	return strings.HasSuffix(s, "\n") && !strings.HasSuffix(s, "\n\n") && !unicode.IsSpace(first) &&
+	return strings.HasSuffix(s, "\n") && !unicode.IsSpace(first) &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' })
 }

@@ -60,6 +60,7 @@ type Result struct {
 	Bytes     int64         `json:"bytes"`      // size of the image
 	DiskBytes int64         `json:"disk_bytes"` // what it takes, as it is sparse
 	Seconds   float64       `json:"seconds"`
+	Tools     string        `json:"-"` // tree with QEMU and its firmware
 	Stages    []StageResult `json:"stages"`
 }
 
@@ -105,6 +106,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	result.Tools = set.tools.root
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
 	return result, nil

@@ -13,6 +13,7 @@ type Check struct {
 	Command  *CommandCheck
 	SSHAuth  *SSHAuthCheck
 	Listener *ListenerCheck
+	Ping     *PingCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -55,3 +56,7 @@ type SSHAuthCheck struct {
 // ListenerCheck wants the set of listening sockets ("tcp/22") not bound to
 // loopback to equal the port table.
 type ListenerCheck struct{}
+
+// PingCheck wants a stranger's echo request answered or not, over IPv4 and
+// IPv6.
+type PingCheck struct{ Answered bool }

@@ -147,6 +147,9 @@ func underOverlay(upper, work string, f func() error) error {
 
 // ignite runs the real Ignition's stages for a config that needs no network.
 func ignite(ctx context.Context, config string) error {
+	// They hold the instance's secrets, and /run moves on to the real root.
+	defer os.RemoveAll(runDir + "/ignition.json")
+	defer os.RemoveAll(runDir + "/ignition.state")
 	for _, stage := range []string{"fetch-offline", "files"} {
 		var log bytes.Buffer
 		cmd := exec.CommandContext(ctx, "ignition", "--platform=file", "--stage="+stage, "--root="+sysroot,
@@ -169,8 +172,7 @@ func ignite(ctx context.Context, config string) error {
 			return errors.New("the config refers to something on the network; put it into the config itself")
 		}
 	}
-	// They hold the instance's secrets.
-	return errors.Join(os.Remove(runDir+"/ignition.json"), os.RemoveAll(runDir+"/ignition.state"))
+	return nil
 }
 
 // critical picks the lines of Ignition's log that say what went wrong.

@@ -106,7 +106,7 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 			{Argv: []string{"/usr/sbin/nft", "-c", "-f", rulesetPath}},
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "nftables.service", "systemd-networkd.service"}, PrintsErrors: true},
 		},
-		Checks: checks(),
+		Checks: checks(l.Options.Ping),
 	}
 }
 
@@ -140,8 +140,12 @@ Requires=nftables.service
 After=nftables.service
 `
 
-func checks() []layers.Check {
+func checks(ping bool) []layers.Check {
 	return []layers.Check{
+		{
+			ID: "nftables.ping", Title: "a stranger's ping is answered only when asked for",
+			Ping: &layers.PingCheck{Answered: ping},
+		},
 		{
 			ID: "nftables.service", Title: "the firewall is loaded",
 			Unit: &layers.UnitCheck{Name: "nftables.service", State: "active"},

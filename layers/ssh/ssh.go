@@ -94,7 +94,8 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 			Why: "the host key: clients know the machine by it",
 		}},
 		Validators: []layers.Validator{
-			{Argv: []string{"/usr/sbin/sshd", "-t"}, HostKey: HostKey},
+			// At run time ssh.service makes the folder without which sshd refuses.
+			{Argv: []string{"/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -t"}, HostKey: HostKey},
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "ssh.socket", "ssh.service", "ingot-hostkey.service"}, PrintsErrors: true},
 		},
 		Checks: l.checks(site.Admin.User, keys),

@@ -63,9 +63,10 @@ WantedBy=multi-user.target
 
 // kernelArguments: both consoles are on, whatever the provider shows. A flipped
 // bit in the root stops the machine, which restarts after ten seconds, rather
-// than being served. Nobody gets a shell from a boot that failed.
+// than being served. Nobody gets a shell from a boot that failed, and no login
+// prompt waits on a console: no account has a password.
 var kernelArguments = []string{
 	"console=tty0", "console=ttyS0,115200n8",
 	"systemd.verity_root_options=panic-on-corruption", "panic=10",
-	"rd.shell=0", "rd.emergency=reboot", "systemd.gpt_auto=0",
+	"rd.shell=0", "rd.emergency=reboot", "systemd.gpt_auto=0", "systemd.getty_auto=no",
 }

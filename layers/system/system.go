@@ -23,7 +23,7 @@ func (Layer) Validate(layers.Site) []layers.Finding { return nil }
 // linux-image-cloud-amd64 is Debian's kernel for virtual machines: no
 // firmware, no drivers for hardware that no provider has.
 var packages = []string{
-	"apparmor", "ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libpam-systemd",
+	"ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libpam-systemd",
 	"linux-image-cloud-amd64", "netbase", "procps", "systemd", "systemd-resolved", "systemd-sysv",
 	"systemd-timesyncd", "tzdata", "udev",
 }
@@ -49,11 +49,12 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 				file("/etc/fstab", "# The initrd mounts /, /etc and /var; systemd mounts the rest.\n"),
 			},
 			Units: append(enabled("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
-				"dbus-broker.service", "apparmor.service"),
+				"dbus-broker.service"),
 				layers.Unit{Name: "ingot-status.service", Enabled: &on, Contents: status},
 				layers.Unit{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}},
 				layers.Unit{Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
 			),
+			Links:           []layers.Link{{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"}},
 			KernelArguments: kernelArguments,
 		},
 		Identity: []string{"/etc/machine-id", "/etc/hostname"},

@@ -116,10 +116,15 @@ func (g *guest) receive() {
 		if g.hear != nil && !g.hear(g, frame) {
 			continue
 		}
-		p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
-		g.link.InjectInbound(0, p)
-		p.DecRef()
+		g.inject(frame)
 	}
+}
+
+// inject gives a frame to the guest's netstack.
+func (g *guest) inject(frame []byte) {
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
+	defer p.DecRef()
+	g.link.InjectInbound(0, p)
 }
 
 func (g *guest) shutdown() {

@@ -205,15 +205,7 @@ func TestARPAnswersForOthersOnly(t *testing.T) {
 		"probe of another":    {"0.0.0.0", "203.0.113.99", 0},
 	} {
 		mark := in.Mark()
-		frame, err := serialize(&layers.Ethernet{SrcMAC: m.MAC(), DstMAC: layers.EthernetBroadcast, EthernetType: layers.EthernetTypeARP}, &layers.ARP{
-			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: m.MAC(), SourceProtAddress: netip.MustParseAddr(test.sender).AsSlice(),
-			DstHwAddress: make([]byte, 6), DstProtAddress: netip.MustParseAddr(test.target).AsSlice(),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.send(frame)
+		g.sendARP(m, test.sender, test.target)
 		g.pingGateway(in, m)
 		n, err := in.Count(mark, func(f Frame) bool {
 			arp, ok := f.Packet.Layer(layers.LayerTypeARP).(*layers.ARP)
@@ -224,6 +216,20 @@ func TestARPAnswersForOthersOnly(t *testing.T) {
 			t.Errorf("%s: %d answers, %v, want %d", name, n, err, test.want)
 		}
 	}
+}
+
+// sendARP asks who has the target.
+func (g *guest) sendARP(m *Machine, sender, target string) {
+	g.t.Helper()
+	frame, err := serialize(&layers.Ethernet{SrcMAC: m.MAC(), DstMAC: layers.EthernetBroadcast, EthernetType: layers.EthernetTypeARP}, &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
+		SourceHwAddress: m.MAC(), SourceProtAddress: netip.MustParseAddr(sender).AsSlice(),
+		DstHwAddress: make([]byte, 6), DstProtAddress: netip.MustParseAddr(target).AsSlice(),
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.send(frame)
 }
 
 func TestSLAAC(t *testing.T) {
@@ -298,9 +304,12 @@ func TestMachinesReachEachOther(t *testing.T) {
 		}
 		_ = c.Close()
 		hop := func(f Frame) bool { // the router takes one off the 64 the guest sends
-			ip4, is4 := f.Packet.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
-			ip6, is6 := f.Packet.Layer(layers.LayerTypeIPv6).(*layers.IPv6)
-			return f.Machine == b && f.Direction == ToMachine && (is4 && ip4.TTL == ipv4TTL-1 || is6 && ip6.HopLimit == ipv4TTL-1)
+			if f.Machine != b || f.Direction != ToMachine || f.Packet.Layer(layers.LayerTypeTCP) == nil {
+				return false
+			}
+			ip4, is4 := f.Packet.NetworkLayer().(*layers.IPv4)
+			ip6, is6 := f.Packet.NetworkLayer().(*layers.IPv6)
+			return is4 && addr.Is4() && ip4.TTL == guestTTL-1 || is6 && addr.Is6() && ip6.HopLimit == guestTTL-1
 		}
 		if n, err := in.Count(mark, hop); err != nil || n == 0 {
 			t.Errorf("%s: %d frames came through the router, %v", family, n, err)
@@ -308,7 +317,7 @@ func TestMachinesReachEachOther(t *testing.T) {
 	}
 }
 
-const ipv4TTL = 64 // gVisor's default, for both families
+const guestTTL = 64 // gVisor's default, for both families
 
 func TestQEMUReconnects(t *testing.T) {
 	t.Parallel()

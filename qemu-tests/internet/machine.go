@@ -270,7 +270,7 @@ func (m *Machine) LinkLocal() netip.Addr {
 // eui64 forms an address from a /64 and a MAC (RFC 4291, appendix A).
 func eui64(prefix netip.Addr, mac net.HardwareAddr) netip.Addr {
 	a := prefix.As16()
-	copy(a[8:], []byte{mac[0], mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+	copy(a[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
 	return netip.AddrFrom16(a)
 }
 

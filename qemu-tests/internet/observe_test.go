@@ -13,6 +13,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 func TestDeadInternetDropsEverything(t *testing.T) {
@@ -74,8 +75,17 @@ func TestBlackHole(t *testing.T) {
 func TestObservation(t *testing.T) {
 	t.Parallel()
 	in, m := newInternet(t, Options{}, MachineOptions{})
-	g := boot(t, m, nil)
+	// Its netstack has no DHCP client and would complain about the answer.
+	g := boot(t, m, func(_ *guest, frame []byte) bool {
+		protocol, body := transport(ipPacket(frame))
+		return protocol != header.UDPProtocolNumber || header.UDP(body).DestinationPort() != 68
+	})
 	g.awaitSLAAC(m.IPv6())
+	ask(t, in, m, g, discover(t, m))
+	g.sendARP(m, "203.0.113.10", "203.0.113.1")
+	if _, err := in.Await(deadline(t), 0, func(f Frame) bool { return f.Packet.Layer(layers.LayerTypeARP) != nil }); err != nil {
+		t.Fatal(err)
+	}
 	spoke := func(f Frame) bool { return f.Direction == FromMachine && !IsHousekeeping(f) }
 	if n, err := in.Count(0, spoke); err != nil || n != 0 {
 		t.Errorf("a machine that only booted said %d things, %v", n, err)

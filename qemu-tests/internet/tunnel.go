@@ -106,6 +106,7 @@ type Tunnel struct {
 	opts   TunnelOptions
 	config string
 	hosts  *hosts
+	bind   *publicBind
 	device *device.Device
 	once   sync.Once
 }
@@ -118,7 +119,7 @@ func (in *Internet) NewTunnel(opts TunnelOptions) (*Tunnel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a WireGuard client: %w", err)
 	}
-	t := &Tunnel{in: in, opts: opts}
+	t := &Tunnel{in: in, opts: opts, bind: &publicBind{in: in, source: opts.Source}}
 	if t.config, err = opts.config(); err != nil {
 		return nil, fmt.Errorf("make a WireGuard client: %w", err)
 	}
@@ -131,7 +132,7 @@ func (in *Internet) NewTunnel(opts TunnelOptions) (*Tunnel, error) {
 			return nil, fmt.Errorf("make a WireGuard client: %w", err)
 		}
 	}
-	t.device = device.NewDevice(newTunnelDevice(t.hosts, opts.MTU), &publicBind{in: in, source: opts.Source}, wireguardLogger(in.log))
+	t.device = device.NewDevice(newTunnelDevice(t.hosts, opts.MTU), t.bind, wireguardLogger(in.log))
 	if err := errors.Join(t.device.IpcSet(t.config), t.device.Up(), in.track(t)); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the WireGuard client: %w", err), t.Close())
 	}
@@ -151,36 +152,33 @@ func wireguardLogger(log *slog.Logger) *device.Logger {
 
 // WaitHandshake makes a fresh handshake and returns when it has succeeded, so
 // that it says the peer is alive now. WireGuard itself tries again only every
-// 5 s; setting the peer anew tries at once.
+// 5 s; setting the peer anew tries at once, but discards the last try. So when
+// an answer came too late, the next try gets twice the time.
 func (t *Tunnel) WaitHandshake(ctx context.Context) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
-	for attempt := 1; ; attempt++ {
+	patience := 300 * time.Millisecond
+	for try := 1; ; try++ {
+		answers := t.bind.answers.Load()
 		if err := t.device.IpcSet(t.config + keepalive); err != nil {
 			return fmt.Errorf("start a WireGuard handshake: %w", err)
 		}
-		patience := time.NewTimer(handshakePatience(attempt))
-		done, err := t.handshakeWithin(ctx, poll.C, patience.C)
-		patience.Stop()
+		timer := time.NewTimer(patience)
+		done, err := t.handshakeWithin(ctx, poll.C, timer.C)
+		timer.Stop()
 		if err != nil {
-			return fmt.Errorf("no WireGuard handshake with %v after %d attempts: %w", t.opts.Endpoint, attempt, err)
+			return fmt.Errorf("no WireGuard handshake with %v in %d tries: %w", t.opts.Endpoint, try, err)
 		}
 		if done {
 			return nil
 		}
+		if t.bind.answers.Load() > answers {
+			patience *= 2
+		}
 	}
 }
 
-// handshakePatience is how long an attempt may take. A new one discards the
-// last, so every fourth is long enough for a machine that answers slowly.
-func handshakePatience(attempt int) time.Duration {
-	if attempt%4 == 0 {
-		return 4 * time.Second
-	}
-	return 500 * time.Millisecond
-}
-
-// handshakeWithin reports whether the current attempt succeeded in time.
+// handshakeWithin reports whether the current try succeeded in time.
 func (t *Tunnel) handshakeWithin(ctx context.Context, poll, patience <-chan time.Time) (bool, error) {
 	for {
 		status, err := t.device.IpcGet()

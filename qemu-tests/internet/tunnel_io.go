@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 )
 
@@ -61,8 +63,9 @@ func (d *tunnelDevice) BatchSize() int           { return 1 }
 
 // publicBind carries WireGuard's datagrams over the simulated internet.
 type publicBind struct {
-	in     *Internet
-	source netip.Addr
+	in      *Internet
+	source  netip.Addr
+	answers atomic.Int64 // handshake responses, in time or not
 
 	mu     sync.Mutex
 	socket net.PacketConn
@@ -80,14 +83,17 @@ func (b *publicBind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 		return nil, 0, err
 	}
 	b.socket = socket
-	return []conn.ReceiveFunc{receiveFrom(socket)}, socket.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
+	return []conn.ReceiveFunc{b.receiveFrom(socket)}, socket.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
 }
 
-func receiveFrom(socket net.PacketConn) conn.ReceiveFunc {
+func (b *publicBind) receiveFrom(socket net.PacketConn) conn.ReceiveFunc {
 	return func(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
 		n, from, err := socket.ReadFrom(packets[0])
 		if err != nil {
 			return 0, err // net.ErrClosed after Close, as conn.Bind wants
+		}
+		if n == device.MessageResponseSize && packets[0][0] == device.MessageResponseType {
+			b.answers.Add(1)
 		}
 		sizes[0], eps[0] = n, endpoint(unmap(from.(*net.UDPAddr).AddrPort()))
 		return 1, nil

@@ -8,8 +8,9 @@ const (
 	TCG = "tcg"
 )
 
-// tcgTimeoutFactor is rounded up from the worst whole-boot penalty seen
-// without nesting, 5.7 times (reference anchors §5, nixarchy#313).
+// tcgTimeoutFactor is rounded up from the kernel boots reported 5.7 times slower
+// than with KVM; whole tests took 2.5 times as long (reference anchors §5:
+// nixarchy#313, nix-bitcoin#272).
 const tcgTimeoutFactor = 6
 
 // Accel is how guest instructions are executed, and why that way.
@@ -31,8 +32,8 @@ func newAccel(name, reason string) (Accel, error) {
 }
 
 // args selects the accelerator and the richest processor it can offer.
-// tb-size 256 MiB keeps QEMU's translation cache from growing to 1 GiB, which
-// measured no faster (reference network-trial, Numbers).
+// tb-size is in MiB; it keeps QEMU below 600 MiB of memory where its default
+// took 1.5 GiB (reference network-trial, Numbers).
 func (a Accel) args() []string {
 	if a.Name == KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}

@@ -17,10 +17,9 @@ type alarmPattern struct {
 	re   *regexp.Regexp
 }
 
-// alarmPatterns start from the list kola checks after each run (reference
-// anchors §6) and add systemd's, dracut's, GRUB's and dm-verity's failures.
-// Every pattern has lines in the test that must match and neighbours that
-// must not.
+// alarmPatterns cover the kinds kola looks for after each run (reference
+// anchors §6), and the failures of systemd, dracut, GRUB and dm-verity. The
+// first that matches names the alarm. The test has lines for every one.
 var alarmPatterns = []alarmPattern{
 	{"kernel panic", regexp.MustCompile(`Kernel panic - not syncing`)},
 	{"kernel oops", regexp.MustCompile(`\bOops: |\bOops$|Unable to handle kernel|unable to handle page fault|general protection fault|\bdouble fault\b`)},
@@ -34,7 +33,7 @@ var alarmPatterns = []alarmPattern{
 	{"file system error", regexp.MustCompile(`EXT4-fs (error|warning)|EXT4-fs .*: (error|warning)|EXT4-fs \(.*\): Remounting filesystem read-only|erofs[: ].*(failed|corrupt|error)|FAT-fs .*(error|not properly unmounted)`)},
 	{"verity corruption", regexp.MustCompile(`device-mapper: verity.*(corrupt|[Ee]rror)|verity: .*block \d+ is corrupted`)},
 	{"ordering cycle", regexp.MustCompile(`[Oo]rdering cycle`)},
-	{"emergency mode", regexp.MustCompile(`(Entering|You are in) (emergency|rescue) mode|Reached target.*(emergency\.target|rescue\.target|Emergency Mode|Rescue Mode)|Started.*(Emergency Shell|Rescue Shell)|Press Enter for (emergency|maintenance|system maintenance)|for maintenance$|\(or press Control-D to continue\)|^(dracut|switch_root|emergency):[^ ]*# |\(initramfs\)`)},
+	{"emergency mode", regexp.MustCompile(`(Entering|You are in) (emergency|rescue) mode|Reached target.*(emergency\.target|rescue\.target|Emergency Mode|Rescue Mode)|Started.*(Emergency Shell|Rescue Shell)|Press Enter for (emergency|maintenance|system maintenance)|for maintenance$|\(or press Control-D to continue\)|^(dracut|switch_root|emergency):[^ ]*# |\(initramfs\)|Gave up waiting for |Dropping to a shell`)},
 	{"failed unit", regexp.MustCompile(`^\[FAILED\]|Failed to start |Failed to mount |Failed to listen on |Failed with result '|Failed at step `)},
 	{"failed dependency", regexp.MustCompile(`^\[DEPEND\]|Dependency failed for `)},
 	{"timeout", regexp.MustCompile(`^\[ ?TIME ?\]|Timed out waiting for device|Job .* timed out|start operation timed out`)},
@@ -59,10 +58,6 @@ func Alarms(text string) []Alarm {
 }
 
 func alarm(line string) (string, bool) {
-	// Settings are no events: the command line may name panic=, oops=, ….
-	if strings.Contains(line, "Command line: ") || strings.Contains(line, "Kernel command line: ") {
-		return "", false
-	}
 	for _, p := range alarmPatterns {
 		if p.re.MatchString(line) {
 			return p.name, true

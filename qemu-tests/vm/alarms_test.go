@@ -37,6 +37,8 @@ func alarmLines() []struct{ line, want string } {
 		{"[  OK  ] Started emergency.service - Emergency Shell.", "emergency mode"},
 		{"Press Enter for maintenance", "emergency mode"},
 		{"dracut:/# ", "emergency mode"},
+		{"Gave up waiting for root file system device.  Common problems:", "emergency mode"},
+		{"ALERT!  /dev/vda1 does not exist.  Dropping to a shell!", "emergency mode"},
 		{"\x1b[0;1;31m[FAILED]\x1b[0m Failed to start \x1b[0;1;39mnftables.service\x1b[0m - nftables.", "failed unit"},
 		{"[\x1b[0;1;31mFAILED\x1b[0m] Failed to start nftables.service", "failed unit"},
 		{"systemd[1]: ssh.service: Failed with result 'exit-code'.", "failed unit"},

@@ -113,10 +113,11 @@ func (c Config) diskArgs(f files) []string {
 
 func extraNode(i int) string { return fmt.Sprintf("disk%d", i+1) }
 
-func diskDevice(node blockNode, boot int) []string {
+// diskDevice takes boot indices from 1: a caller's -kernel has 0.
+func diskDevice(node blockNode, n int) []string {
 	return []string{
 		"-blockdev", node.arg(),
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d", node.NodeName, boot),
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d", node.NodeName, n+1),
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // maxConsole bounds the memory a machine that never stops printing can take;
-// a boot with every service writes some 100 KiB. The full text is on disk.
+// a boot writes well under 1 MiB. The full text is on disk.
 const maxConsole = 16 << 20
 
 // console keeps what the machine writes to its serial port as lines without

@@ -70,7 +70,13 @@ func TestConsoleFind(t *testing.T) {
 	if line, ok, _, _ := c.find(next, regexp.MustCompile("three")); !ok || line != "three" {
 		t.Errorf("a line finished later was missed: %q", line)
 	}
+	_, _, _, more = c.find(0, regexp.MustCompile("never"))
 	c.finish()
+	select {
+	case <-more:
+	default:
+		t.Fatal("the end woke nobody")
+	}
 	if _, ok, _, more := c.find(0, regexp.MustCompile("never")); ok || more != nil {
 		t.Error("after the end there is still something to wait for")
 	}

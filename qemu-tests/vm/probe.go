@@ -13,8 +13,8 @@ import (
 // AccelEnv is the environment variable that forces an accelerator.
 const AccelEnv = "INGOT_ACCEL"
 
-// probeWait is ten times what SeaBIOS and the guest take under TCG on a slow,
-// shared host; under a working KVM they take less.
+// probeWait is generous: under TCG, which is slower than a working KVM, the boot
+// sector printed after 0.2 s and Debian's cloud kernel after 1.3 s.
 const probeWait = 10 * time.Second
 
 // ProbeOptions says where and how to look for an accelerator. The zero value

@@ -192,6 +192,7 @@ func TestQMPNoAnswer(t *testing.T) {
 
 func FuzzQMP(f *testing.F) {
 	f.Add([]byte(greeting + `{"return":{},"id":1}{"event":"STOP"}{"error":{"class":"x","desc":"y"},"id":2}`))
+	f.Add([]byte("no protocol" + strings.Repeat(" ", 64<<10)))
 	f.Add([]byte(`{"id":null,"return":[]}{"event":5}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		near, far := net.Pipe()

@@ -31,8 +31,8 @@ type VM struct {
 }
 
 // readyWait is how long QEMU may take to set up the machine and answer QMP
-// before the first guest instruction: it took 0.1 s, on a host with two
-// processors shared by several builds up to 3 s.
+// before the first guest instruction, loading a snapshot included. That takes
+// less than a second; the rest is for a busy host.
 const readyWait = 30 * time.Second
 
 // Start makes the fresh files in cfg.Dir and powers the machine on. It returns
@@ -226,8 +226,11 @@ func (v *VM) WaitConsoleAfter(ctx context.Context, lines int, re *regexp.Regexp)
 		case ok:
 			return line, nil
 		case more == nil:
-			<-v.exited
-			return "", v.Failure(fmt.Errorf("no console line matched %q: %s", re, v.exit))
+			exit, err := v.Wait(ctx)
+			if err != nil {
+				return "", err
+			}
+			return "", v.Failure(fmt.Errorf("no console line matched %q: %s", re, exit))
 		}
 		lines = next
 		select {
@@ -250,13 +253,18 @@ func (v *VM) ConsoleTail(n int) []string {
 	return lines[max(0, len(lines)-n):]
 }
 
-// orExit prefers the end of the machine over the error that it caused.
+// orExit prefers the end of the machine over the error that it caused. A
+// cancelled context ends the machine too, so there is no need to look at it.
 func (v *VM) orExit(err error) error {
-	if errors.Is(err, errMonitorClosed) {
-		<-v.exited
-		return fmt.Errorf("the machine ended before it was ready: %s", v.exit)
+	if !errors.Is(err, errMonitorClosed) {
+		return err
 	}
-	return err
+	select {
+	case <-v.exited:
+		return fmt.Errorf("the machine ended before it was ready: %s", v.exit)
+	case <-time.After(readyWait):
+		return err // it lives on without a monitor; the caller ends it
+	}
 }
 
 // socketPair is a connection of which QEMU inherits the far end.

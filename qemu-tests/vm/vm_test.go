@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -124,6 +125,7 @@ func awaitEnd(t *testing.T, pidfd int) {
 			continue
 		}
 		if err != nil || n != 1 {
+			_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 			t.Fatalf("QEMU outlived its parent: %d %v", n, err)
 		}
 		return
@@ -389,6 +391,11 @@ func TestSnapshot(t *testing.T) {
 			if err := v.Quit(ctx); err != nil {
 				t.Fatal(err)
 			}
+			for _, file := range []string{v.Overlay(), v.Vars(), v.files.extra[0]} {
+				if file != "" && !holdsSnapshot(t, cfg.Toolchain, file, "ready") {
+					t.Errorf("%s was left out of the snapshot", file)
+				}
+			}
 
 			again := cfg
 			again.Overlay, again.Vars, again.Snapshot = v.Overlay(), v.Vars(), "ready"
@@ -412,6 +419,15 @@ func TestSnapshot(t *testing.T) {
 			}
 		})
 	}
+}
+
+func holdsSnapshot(t *testing.T, tc Toolchain, file, name string) bool {
+	t.Helper()
+	list, err := run(tc.QEMUImg(testContext(t), "snapshot", "-l", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(list, " "+name+" ")
 }
 
 // snapshotCounts: after a restore the guest counts on from where it was saved.
@@ -621,35 +637,41 @@ func TestParentKilled(t *testing.T) {
 	awaitEnd(t, pidfd)
 }
 
-// TestCallerThreadEnds: QEMU dies with its parent, but not with the thread of
-// the goroutine that happened to call Start.
-func TestCallerThreadEnds(t *testing.T) {
+// TestThreadsEnd: QEMU dies with its parent, but not with the thread of the
+// goroutine that called Start, nor with any other that Go may end.
+func TestThreadsEnd(t *testing.T) {
 	t.Parallel()
 	cfg := tinyConfig(t, "hello\n", tick)
 	machine := make(chan *VM, 1)
-	tid := dyingThread(func() {
+	tids := []int{dyingThread(func() {
 		v, err := Start(t.Context(), cfg)
 		if err != nil {
 			t.Error(err)
 		}
 		machine <- v
-	})
+	})}
 	v := <-machine
 	if v == nil {
 		return
 	}
 	t.Cleanup(func() { v.Close() })
 	waitFor(t, v, 0, "hello")
-	// Ticks are the clock here: wait until the thread is gone and the guest
-	// has ticked after that.
-	for {
-		mark := v.ConsoleLines()
-		waitFor(t, v, mark, "^[0-9A-F]{4}$")
-		if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid)); err != nil {
-			break
-		}
+	// Many at once, so that every idle thread is taken.
+	hold := make(chan struct{})
+	for range 50 {
+		tids = append(tids, dyingThread(func() { <-hold }))
+	}
+	close(hold)
+	// Ticks are the clock: once the threads are gone, the guest ticks on.
+	for slices.ContainsFunc(tids, threadExists) {
+		waitFor(t, v, v.ConsoleLines(), "^[0-9A-F]{4}$")
 	}
 	waitFor(t, v, v.ConsoleLines(), "^[0-9A-F]{4}$")
+}
+
+func threadExists(tid int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid))
+	return err == nil
 }
 
 // dyingThread runs f on a thread that ends with it and returns the thread's id.

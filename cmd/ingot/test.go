@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ingot/config"
+	"ingot/fault"
+	"ingot/images"
+	"ingot/qemu-tests/assay"
+	"ingot/qemu-tests/vm"
+)
+
+func testCommand(c *console) *cobra.Command {
+	var f buildFlags
+	var uefi bool
+	cmd := &cobra.Command{
+		Use:               "test [DIR]",
+		Short:             "Prove the image on a simulated internet",
+		Long:              "Boot the image of a folder in QEMU, on a simulated internet, and try to break its promises. The image is built first when it is not up to date.",
+		Args:              folder,
+		ValidArgsFunction: folders,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			loaded, result, err := c.built(cmd.Context(), folderOf(args), f)
+			if err != nil {
+				return err
+			}
+			v, err := c.assay(cmd.Context(), loaded, result, uefi)
+			if err != nil {
+				return err
+			}
+			return c.verdict(v, filepath.Dir(result.Image))
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
+	return cmd
+}
+
+// built loads a folder and brings its image up to date.
+func (c *console) built(ctx context.Context, dir string, f buildFlags) (config.Loaded, images.Result, error) {
+	loaded, err := c.load(dir)
+	if err != nil {
+		return loaded, images.Result{}, err
+	}
+	result, err := c.build(ctx, loaded, dir, f)
+	return loaded, result, err
+}
+
+func (c *console) assay(ctx context.Context, loaded config.Loaded, result images.Result, uefi bool) (assay.Verdict, error) {
+	work, err := filepath.Abs(filepath.Join(filepath.Dir(result.Image), "assay"))
+	if err != nil {
+		return assay.Verdict{}, err
+	}
+	if err := os.RemoveAll(work); err != nil {
+		return assay.Verdict{}, err
+	}
+	image, err := filepath.Abs(result.Image)
+	if err != nil {
+		return assay.Verdict{}, err
+	}
+	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
+	if err != nil {
+		return assay.Verdict{}, err
+	}
+	o := assay.Options{
+		Image: image, Site: loaded.Plan.Site, Layers: loaded.Layers,
+		Toolchain: vm.Toolchain{Root: result.Tools}, Dir: work, Cache: cache.Dir, Firmware: vm.BIOS,
+		Say:      func(s string) { c.remark("%s", s) },
+		Progress: func(r assay.Result) { c.line(r.Result != assay.Passed, "%s: %s", r.Result, r.Title) },
+	}
+	if uefi {
+		o.Firmware = vm.UEFI
+	}
+	v, err := assay.Run(ctx, o)
+	c.endProgress()
+	return v, err
+}
+
+// verdict shows and keeps the outcome; anything but passed is an error.
+func (c *console) verdict(v assay.Verdict, out string) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(out, "verdict.json"), append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	if c.json {
+		err = c.document(v)
+	} else {
+		err = v.WriteText(c.stdout)
+	}
+	if err != nil {
+		return err
+	}
+	switch v.Verdict {
+	case assay.Passed:
+		return nil
+	case assay.Failed:
+		return shown{fault.Checks(errors.New("the image does not keep its promises"))}
+	}
+	return shown{fault.Checks(fmt.Errorf("the verdict is %s; it proves nothing", v.Verdict))}
+}
+
+// shown is an error whose JSON document is already on stdout.
+type shown struct{ error }
+
+func (s shown) Unwrap() error { return s.error }

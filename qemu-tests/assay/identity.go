@@ -1,0 +1,86 @@
+package assay
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"ingot/ignition"
+	"ingot/layers"
+	"ingot/layers/wireguard"
+)
+
+// Identity is who the machine is during an assay: the image under test is the
+// one to be shipped, only its user-data is ours.
+type Identity struct {
+	// Instance is the Ignition config to hand to the machine.
+	Instance []byte
+	// Plan is the image's plan with this identity's instance part.
+	Plan layers.Plan
+
+	admin        ssh.Signer
+	clientKey    string // WireGuard private key of the client
+	serverPublic string
+	serverTunnel string // address of the server in the tunnel, without a length
+	clientTunnel string
+}
+
+// Addresses inside the tunnel during an assay.
+const (
+	serverTunnel = "10.8.0.1"
+	clientTunnel = "10.8.0.2"
+)
+
+// NewIdentity makes throw-away keys and the instance config that installs
+// them, from the same layers that made the image.
+func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{serverTunnel: serverTunnel, clientTunnel: clientTunnel}
+	if id.admin, err = ssh.NewSignerFromKey(private); err != nil {
+		return Identity{}, err
+	}
+	line, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return Identity{}, err
+	}
+	serverKey, serverPublic, err := wireguard.NewKeyPair(rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	clientKey, clientPublic, err := wireguard.NewKeyPair(rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	id.serverPublic, id.clientKey = serverPublic, clientKey
+
+	site.Hostname = "assay"
+	site.Admin.Keys = []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(line)))}
+	list = slices.Clone(list)
+	for i, l := range list {
+		if w, ok := l.(wireguard.Layer); ok {
+			w.Options.Address = serverTunnel + "/24"
+			w.Options.Peers = []wireguard.Peer{{Name: "assay", Address: clientTunnel, PublicKey: clientPublic}}
+			list[i] = w
+		}
+	}
+	plan, conflicts := layers.Merge(site, list)
+	if len(conflicts) > 0 {
+		return Identity{}, conflicts[0]
+	}
+	id.Plan = plan
+	config, err := ignition.Instance(plan, func(slot layers.SecretSlot) ([]byte, error) {
+		if slot.Name != wireguard.PrivateKeySlot {
+			return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
+		}
+		return []byte(serverKey + "\n"), nil
+	})
+	id.Instance = config.JSON
+	return id, err
+}

@@ -1,0 +1,155 @@
+package assay
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"ingot/layers/wireguard"
+	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/vm"
+)
+
+// Lab is a simulated internet with one place for a machine.
+type Lab struct {
+	Toolchain vm.Toolchain
+	Accel     vm.Accel
+	Internet  *internet.Internet
+	Machine   *internet.Machine
+	dir       string
+	boots     int
+}
+
+// NewLab makes the internet; artefacts go to dir. probeCache remembers which
+// accelerator works, empty asks every time.
+func NewLab(ctx context.Context, tc vm.Toolchain, dir, probeCache string) (*Lab, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	accel, err := vm.Probe(ctx, tc, vm.ProbeOptions{CacheDir: probeCache})
+	if err != nil {
+		return nil, err
+	}
+	in, err := internet.New(internet.Options{
+		PCAP:      filepath.Join(dir, "packets.pcapng"),
+		ProbeWait: time.Duration(accel.TimeoutFactor * float64(200*time.Millisecond)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	m, err := in.AddMachine(internet.MachineOptions{Name: "server"})
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	return &Lab{Toolchain: tc, Accel: accel, Internet: in, Machine: m, dir: dir}, nil
+}
+
+// Close ends the internet. Machines end with their context or by themselves.
+func (l *Lab) Close() error { return l.Internet.Close() }
+
+// Timeout scales a time chosen for KVM to this accelerator.
+func (l *Lab) Timeout(kvm time.Duration) time.Duration {
+	return time.Duration(float64(kvm) * l.Accel.TimeoutFactor)
+}
+
+// BootOptions says how a machine is powered on.
+type BootOptions struct {
+	Image    string
+	Firmware vm.Firmware
+	Instance []byte // nil boots without an instance config
+	// After is a machine that has ended and whose disk this one goes on with.
+	After   *Booted
+	Disks   []vm.ExtraDisk
+	Reboots bool
+}
+
+// diskBytes is the size of the machine's disk: the image, a second slot and
+// some state, as the smallest servers on the market have.
+const diskBytes = 10 << 30
+
+// Booted is a machine that was powered on.
+type Booted struct {
+	*vm.VM
+	Since time.Time // of power-on
+	lab   *Lab
+	id    Identity
+	mark  internet.Mark
+}
+
+// Boot powers a machine on; it returns as soon as the guest runs.
+func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, error) {
+	l.boots++
+	dir := filepath.Join(l.dir, fmt.Sprintf("boot-%d", l.boots))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	cfg := vm.Config{
+		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: diskBytes,
+		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, Dir: dir, Reboots: o.Reboots,
+	}
+	if o.Instance != nil {
+		file := filepath.Join(dir, "instance.ign")
+		if err := os.WriteFile(file, o.Instance, 0o600); err != nil {
+			return nil, err
+		}
+		cfg.FwCfg = map[string]string{"opt/com.coreos/config": file}
+	}
+	if o.After != nil {
+		cfg.Overlay, cfg.Vars = o.After.Overlay(), o.After.Vars()
+	}
+	b := &Booted{lab: l, id: id, Since: time.Now(), mark: l.Internet.Mark()}
+	var err error
+	b.VM, err = vm.Start(ctx, cfg)
+	return b, err
+}
+
+// Milestones on the console.
+var (
+	statusLine   = regexp.MustCompile(`ingot: host key (SHA256:[A-Za-z0-9+/]{43}|unknown)`)
+	unconfigured = regexp.MustCompile(`ingot: NO INSTANCE CONFIG`)
+)
+
+// bootTime is how long a boot may take under KVM.
+const bootTime = time.Minute
+
+// AwaitUp waits until the machine says on its console what state it is in,
+// which is the last thing of a boot, and returns its host key's fingerprint.
+func (b *Booted) AwaitUp(ctx context.Context, afterLines int) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(bootTime))
+	defer cancel()
+	line, err := b.WaitConsoleAfter(ctx, afterLines, statusLine)
+	if err != nil {
+		return "", err
+	}
+	return statusLine.FindStringSubmatch(line)[1], nil
+}
+
+// Connect opens the tunnel the way the owner does and waits for the handshake.
+func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
+	port := uint16(wireguard.DefaultListenPort)
+	for _, p := range b.id.Plan.Ports {
+		if p.Silent && p.Proto == "udp" {
+			port = uint16(p.Port)
+		}
+	}
+	t, err := b.lab.Internet.NewTunnel(internet.TunnelOptions{
+		PrivateKey: b.id.clientKey, PeerPublicKey: b.id.serverPublic,
+		Endpoint:  netip.AddrPortFrom(b.lab.Machine.IPv4(), port),
+		Addresses: []netip.Addr{netip.MustParseAddr(b.id.clientTunnel)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(bootTime))
+	defer cancel()
+	if err := t.WaitHandshake(ctx); err != nil {
+		t.Close()
+		return nil, b.Failure(fmt.Errorf("no WireGuard handshake: %w", err))
+	}
+	return t, nil
+}

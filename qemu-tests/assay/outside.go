@@ -1,0 +1,99 @@
+package assay
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ingot/layers"
+	"ingot/qemu-tests/internet"
+)
+
+// outside is what a stranger on the internet finds.
+type outside struct {
+	lab  *Lab
+	plan layers.Plan
+}
+
+// tcp scans all 65,535 TCP ports: those declared for the internet answer, open
+// or closed, and the others are silent.
+func (o outside) tcp(ctx context.Context, target netip.Addr) (string, error) {
+	scan, err := o.lab.Internet.ScanTCP(ctx, target, internet.AllPorts())
+	if err != nil {
+		return "", err
+	}
+	var want []uint16
+	for _, p := range o.plan.Ports {
+		if p.Proto == "tcp" && p.From == layers.FromInternet {
+			want = append(want, uint16(p.Port))
+		}
+	}
+	return compare(scan, want)
+}
+
+// udp probes all UDP ports: none answers a stranger. Ports that speak to the
+// right key only are silent, too.
+func (o outside) udp(ctx context.Context, target netip.Addr) (string, error) {
+	scan, err := o.lab.Internet.ProbeUDP(ctx, target, internet.AllPorts(), []byte("ingot assay"))
+	if err != nil {
+		return "", err
+	}
+	var want []uint16
+	for _, p := range o.plan.Ports {
+		if p.Proto == "udp" && p.From == layers.FromInternet && !p.Silent {
+			want = append(want, uint16(p.Port))
+		}
+	}
+	return compare(scan, want)
+}
+
+// compare wants exactly these ports to answer.
+func compare(scan internet.Scan, want []uint16) (string, error) {
+	var answered, extra []string
+	for _, port := range scan.Ports {
+		state := scan.State(port)
+		if state == internet.Filtered {
+			continue
+		}
+		answered = append(answered, fmt.Sprintf("%d %s", port, state))
+		if !slices.Contains(want, port) {
+			extra = append(extra, fmt.Sprintf("%d is %s", port, state))
+		}
+	}
+	evidence := fmt.Sprintf("%d ports probed, answered: %s", len(scan.Ports), orNone(answered))
+	if len(extra) > 0 {
+		return evidence, unmet("not in the port table: %s", clip(strings.Join(extra, ", ")))
+	}
+	for _, port := range want {
+		if s := scan.State(port); s != internet.Open && s != internet.Closed {
+			return evidence, unmet("port %d is declared and %s", port, s)
+		}
+	}
+	return evidence, nil
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// ping asks as a stranger, over both protocols.
+func (o outside) ping(ctx context.Context, want layers.PingCheck) (string, error) {
+	for _, target := range []netip.Addr{o.lab.Machine.IPv4(), o.lab.Machine.IPv6()} {
+		answer, err := o.lab.Internet.Ping(ctx, target)
+		if err != nil {
+			return "", err
+		}
+		if answered := answer.State != internet.Filtered; answered != want.Answered {
+			return answer.State.String(), unmet("a stranger's ping to %s is %s", target, answer.State)
+		}
+	}
+	if want.Answered {
+		return "answered", nil
+	}
+	return "no answer", nil
+}

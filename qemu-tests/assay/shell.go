@@ -1,0 +1,111 @@
+package assay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"ingot/qemu-tests/internet"
+)
+
+// Shell runs commands as root on the machine, over SSH through the tunnel.
+type Shell struct {
+	client *ssh.Client
+}
+
+// sshTime is how long a connection and its login may take under KVM.
+const sshTime = 10 * time.Second
+
+// login tries one way to authenticate through the tunnel. The host key must
+// be the one whose fingerprint the console showed.
+func (b *Booted) login(ctx context.Context, t *internet.Tunnel, user, fingerprint string, method ssh.AuthMethod) (*ssh.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
+	defer cancel()
+	addr := net.JoinHostPort(b.id.serverTunnel, "22")
+	conn, err := t.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to SSH in the tunnel: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{method},
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if got := ssh.FingerprintSHA256(key); got != fingerprint {
+				return fmt.Errorf("the host key is %s and the console said %s", got, fingerprint)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, channels, requests), nil
+}
+
+// Shell logs in as the administrator.
+func (b *Booted) Shell(ctx context.Context, t *internet.Tunnel, fingerprint string) (*Shell, error) {
+	c, err := b.login(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
+	if err != nil {
+		return nil, b.Failure(fmt.Errorf("log in with the administrator's key: %w", err))
+	}
+	return &Shell{client: c}, nil
+}
+
+// Close ends the connection.
+func (s *Shell) Close() error { return s.client.Close() }
+
+// Output is what a command on the machine printed and how it ended.
+type Output struct {
+	Stdout, Stderr string
+	Exit           int
+}
+
+// Run runs argv as root. The error is about the connection; a command that
+// fails is an Output with its exit code.
+func (s *Shell) Run(ctx context.Context, argv ...string) (Output, error) {
+	session, err := s.client.NewSession()
+	if err != nil {
+		return Output{}, fmt.Errorf("open a session: %w", err)
+	}
+	defer session.Close()
+	stop := context.AfterFunc(ctx, func() { session.Close() })
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	session.Stdout, session.Stderr = &stdout, &stderr
+	err = session.Run("sudo -n -- " + quote(argv))
+	out := Output{Stdout: stdout.String(), Stderr: stderr.String()}
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		return out, nil
+	case ctx.Err() != nil:
+		return out, ctx.Err()
+	case errors.As(err, &exit):
+		out.Exit = exit.ExitStatus()
+		return out, nil
+	}
+	return out, fmt.Errorf("run %s: %w", argv[0], err)
+}
+
+// quote makes one line of words for a POSIX shell.
+func quote(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, a := range argv {
+		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+	}
+	return strings.Join(quoted, " ")
+}
+
+// isAuthFailure tells a server's refusal from every other failure. The client
+// library has no error type for it.
+func isAuthFailure(err error) bool {
+	return strings.Contains(err.Error(), "unable to authenticate")
+}
