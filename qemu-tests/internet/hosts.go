@@ -106,6 +106,9 @@ func (h *hosts) read(ctx context.Context) []byte {
 
 // dial connects from one address to another over "tcp" or "udp".
 func (h *hosts) dial(ctx context.Context, network string, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	if from.Is4() != to.Addr().Is4() {
+		return nil, fmt.Errorf("%v cannot reach %v: use addresses of one family", from, to)
+	}
 	local, remote := fullAddress(netip.AddrPortFrom(from, 0)), fullAddress(to)
 	switch network {
 	case "tcp", "tcp4", "tcp6":

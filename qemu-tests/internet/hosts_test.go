@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -81,6 +82,9 @@ func TestDialRefusesAddressesThatAreTaken(t *testing.T) {
 			l.Close()
 			t.Errorf("listen on the %s's address %v succeeded", what, from)
 		}
+	}
+	if _, err := in.Dial(deadline(t), "tcp", netip.MustParseAddr("2a00::1"), to); err == nil || !strings.Contains(err.Error(), "one family") {
+		t.Errorf("dial from IPv6 to IPv4: %v", err)
 	}
 	if _, err := in.Dial(deadline(t), "tcp", netip.Addr{}, netip.MustParseAddrPort("192.0.2.1:22")); err == nil {
 		t.Error("dial of an address that no machine has succeeded")

@@ -189,7 +189,7 @@ func TestPingHearsNothing(t *testing.T) {
 
 func TestProbesNeedAMachine(t *testing.T) {
 	t.Parallel()
-	in, m := newInternet(t, Options{ProbeWait: 50 * time.Millisecond}, MachineOptions{})
+	in, m := newInternet(t, Options{ProbeWait: 300 * time.Millisecond}, MachineOptions{})
 	if _, err := in.ScanTCP(deadline(t), m.IPv4(), []uint16{22}); !errors.Is(err, errLinkDown) {
 		t.Errorf("scan of a machine without QEMU: %v, want %v", err, errLinkDown)
 	}
@@ -200,8 +200,8 @@ func TestProbesNeedAMachine(t *testing.T) {
 		syns := 0
 		boot(t, m, func(g *guest, frame []byte) bool {
 			if protocol, _ := transport(ipPacket(frame)); protocol == header.TCPProtocolNumber {
-				if syns++; syns == try {
-					_ = g.conn.Close()
+				if syns++; syns == try { // while the scan waits for the answer
+					time.AfterFunc(20*time.Millisecond, func() { _ = g.conn.Close() })
 				}
 			}
 			return false
