@@ -121,7 +121,22 @@ func (a apt) resolve(ctx context.Context, names []string, essential bool) ([]Pac
 	if err != nil {
 		return nil, err
 	}
-	return parseStanzas(out, paths)
+	packages, err := parseStanzas(out, paths)
+	if err != nil {
+		return nil, err
+	}
+	return packages, checkNames(names, packages)
+}
+
+// checkNames refuses a name that other packages merely provide: which of them
+// apt takes may change from one lock to the next.
+func checkNames(names []string, packages []Package) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(packages, func(p Package) bool { return p.Name == name }) {
+			return fault.Input(fmt.Errorf("%s is no package of its own but provided by others; ask for one of those", name))
+		}
+	}
+	return nil
 }
 
 // parseURIs reads lines of "apt-get --print-uris", 'URI' file size hash, into
@@ -134,6 +149,9 @@ func (a apt) parseURIs(out string) (map[string]string, []string, error) {
 			continue
 		}
 		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			return nil, nil, fmt.Errorf("apt printed %q, which names no file", strings.TrimSpace(line))
+		}
 		raw, err := url.PathUnescape(strings.Trim(fields[0], "'"))
 		if err != nil {
 			return nil, nil, err

@@ -19,7 +19,7 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	if err != nil {
 		return Result{}, err
 	}
-	key, err := digest([]any{"disk", root.rootHash, root.arguments, plan.Site.SlotBytes, lock.Epoch, initrd, t.baseKey, t.toolsKey, grubCfg, grubModules})
+	key, err := diskKey(root, plan.Site.SlotBytes, lock.Epoch, initrd, t)
 	if err != nil {
 		return Result{}, err
 	}
@@ -55,6 +55,14 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 		return Result{}, err
 	}
 	return b.publish(dir, root.rootHash)
+}
+
+// diskKey covers what this program itself writes, too: another version of it
+// must not find this one's disk.
+func diskKey(root sealed, slot, epoch int64, initrd string, t trees) (string, error) {
+	table := newLayout(root.rootHash, slot).table
+	texts := espFiles(bootCode{}, root.rootHash, root.arguments, nil, nil)
+	return digest([]any{"disk", table, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
 }
 
 // publish puts the finished image into the output directory in one step.

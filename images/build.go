@@ -6,6 +6,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,6 +76,9 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	start := time.Now()
 	b := &builder{opts: opts}
 	if err := CheckHost(); err != nil {
+		return Result{}, err
+	}
+	if err := checkArguments(plan); err != nil {
 		return Result{}, err
 	}
 	if err := os.MkdirAll(opts.Out, 0o755); err != nil {
@@ -224,12 +228,14 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant str
 	return b.ns.run(ctx, script{Name: "tree", Log: b.opts.Log, Env: map[string]string{
 		"OUT": dir, "REPO": repo, "SUITE": lock.Suite, "VARIANT": variant, "PACKAGES": strings.Join(names, ","),
 		"ACCOUNTS": accountsDir, "SOURCE_DATE_EPOCH": fmt.Sprint(lock.Epoch),
+		"TMPDIR": repo, // a killed mmdebstrap leaves its temporary files
 	}})
 }
 
-// download fetches the packages of a tree that are not in the cache yet.
+// download fetches the packages of a tree that are not in the cache yet, from
+// the mirror asked for now or that of the lock: the digests are the same.
 func (b *builder) download(ctx context.Context, lock Lock, name Tree) error {
-	return b.opts.Cache.debs().fetch(ctx, lock.Mirror, lock.Trees[name], func(done, total int64) {
+	return b.opts.Cache.debs().fetch(ctx, cmp.Or(b.opts.Mirror, lock.Mirror), lock.Trees[name], func(done, total int64) {
 		b.progress(Progress{Stage: "packages", Bytes: done, Of: total})
 	})
 }

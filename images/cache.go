@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ type Cache struct {
 	Dir string
 	ns  namespace
 }
+
+// unplain has a meaning in sources.list, a mount's options or a shell.
+const unplain = " \t\r\n:,;\\\"'`$%&|<>()[]{}*?!#"
 
 // OpenCache makes the cache directory; empty is the user's cache directory.
 func OpenCache(dir string) (Cache, error) {
@@ -34,6 +38,9 @@ func OpenCache(dir string) (Cache, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Cache{}, err
+	}
+	if strings.ContainsAny(dir, unplain) {
+		return Cache{}, fmt.Errorf("the cache folder %q has a blank or a special character in its path, which apt and overlay mounts take apart; set INGOT_CACHE to another", dir)
 	}
 	for _, d := range []string{"stages", "tmp", "debs"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -86,11 +93,12 @@ func (c Cache) stage(ctx context.Context, name, key string, make func(dir string
 		return "", result(false), err
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
-		return "", result(false), err
+		return "", result(false), errors.Join(err, c.Remove(tmp))
 	}
 	if err := make(tmp); err != nil {
 		return "", result(false), errors.Join(err, c.Remove(tmp))
 	}
+	_ = os.Remove(dir) // an alias whose stage was deleted; a directory cannot take its place
 	if err := os.Rename(tmp, dir); err != nil {
 		return "", result(false), errors.Join(err, c.Remove(tmp))
 	}

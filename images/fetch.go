@@ -89,7 +89,8 @@ const downloadTries = 3
 func (d debs) fetchOne(ctx context.Context, mirror string, p Package) error {
 	var err error
 	for try := range downloadTries {
-		if err = d.try(ctx, mirror, p); err == nil || ctx.Err() != nil || errors.Is(err, errGone) {
+		err = d.try(ctx, mirror, p)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errGone) || try == downloadTries-1 {
 			break
 		}
 		select {

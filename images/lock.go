@@ -8,6 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -64,15 +68,54 @@ func ReadLock(file string) (Lock, error) {
 	if err != nil {
 		return Lock{}, err
 	}
-	var l Lock
-	if err := yaml.UnmarshalWithOptions(b, &l, yaml.Strict()); err != nil {
+	l, err := parseLock(b)
+	if err != nil {
 		return Lock{}, fmt.Errorf("%s cannot be read; delete it and run \"ingot lock\": %w", file, err)
-	}
-	if l.Version != lockVersion {
-		return Lock{}, fmt.Errorf("%s has version %d and this ingot writes %d; delete it and run \"ingot lock\"", file, l.Version, lockVersion)
 	}
 	return l, nil
 }
+
+func parseLock(b []byte) (Lock, error) {
+	var version struct {
+		Version int `yaml:"version"`
+	}
+	if err := yaml.Unmarshal(b, &version); err != nil {
+		return Lock{}, err
+	}
+	if version.Version != lockVersion {
+		return Lock{}, fmt.Errorf("it has version %d and this ingot writes %d", version.Version, lockVersion)
+	}
+	var l Lock
+	if err := yaml.UnmarshalWithOptions(b, &l, yaml.Strict()); err != nil {
+		return Lock{}, err
+	}
+	return l, l.check()
+}
+
+// check finds a lock that lost a part, in a copy or a merge: the build would
+// take what is left for all there is.
+func (l Lock) check() error {
+	if l.Suite == "" || l.Epoch <= 0 || !hexDigest.MatchString(l.Ignition) || len(l.Accounts.Passwd) == 0 || len(l.Accounts.Group) == 0 {
+		return errors.New("a part of it is missing")
+	}
+	for tree, names := range l.Requested {
+		for _, name := range names {
+			if !slices.ContainsFunc(l.Trees[tree], func(p Package) bool { return p.Name == name }) {
+				return fmt.Errorf("the package %s of the %s tree is missing", name, tree)
+			}
+		}
+	}
+	for _, packages := range l.Trees {
+		for _, p := range packages {
+			if p.Name == "" || p.Version == "" || p.Arch == "" || p.Size <= 0 || !filepath.IsLocal(p.Path) || !strings.HasSuffix(p.Path, ".deb") || !hexDigest.MatchString(p.SHA256) {
+				return fmt.Errorf("the entry of the package %q is not complete", p.Name)
+			}
+		}
+	}
+	return nil
+}
+
+var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Bytes is the lock as written to disk.
 func (l Lock) Bytes() ([]byte, error) {
@@ -92,7 +135,7 @@ func (l Lock) Write(file string) error {
 	}
 	next := file + ".new"
 	if err := os.WriteFile(next, b, 0o644); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(next))
 	}
 	return os.Rename(next, file)
 }

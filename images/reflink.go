@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // reflink copies a file sharing its blocks where the file system can, and
-// otherwise only the parts that are not holes.
+// otherwise only the parts that are not holes. A copy that fails is removed.
 func reflink(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -19,14 +20,13 @@ func reflink(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
 		return out.Close()
 	}
-	if err := copySparse(in, out); err != nil {
-		return err
+	if err := errors.Join(copySparse(in, out), out.Close()); err != nil {
+		return errors.Join(err, os.Remove(to))
 	}
-	return out.Close()
+	return nil
 }
 
 func copySparse(in, out *os.File) error {

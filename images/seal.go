@@ -43,7 +43,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	if err != nil {
 		return sealed{}, err
 	}
-	key, err := digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, string(config.JSON), presets, plan.Validators, b.compression(), scriptDigest("seal")})
+	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, lock, t)
 	if err != nil {
 		return sealed{}, err
 	}
@@ -75,6 +75,10 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 		return sealed{}, err
 	}
 	return sealed{dir: dir, rootHash: strings.TrimSpace(string(hash)), arguments: config.KernelArguments}, nil
+}
+
+func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, lock Lock, t trees) (string, error) {
+	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, b.compression(), scriptDigest("seal")})
 }
 
 func (b *builder) compression() string {
@@ -149,10 +153,8 @@ func refuseSecrets(archive string, plan layers.Plan) error {
 	}
 	var refusals []error
 	for _, s := range found {
-		layer := plan.Owner["file "+s.path]
-		if layer == "" {
-			layer = "unknown"
-		}
+		unit := strings.TrimPrefix(s.path, "/etc/systemd/system/")
+		layer := ownerOf(plan, "file "+s.path, "unit "+unit, "drop-in "+unit)
 		refusals = append(refusals, fmt.Errorf("layer %s: %s; an image must not hold secrets: use a secret slot", layer, s))
 	}
 	return fault.Input(errors.Join(refusals...))

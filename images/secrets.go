@@ -21,9 +21,12 @@ type secretShape struct {
 // secretShapes are private keys by their armour and tokens by the prefixes
 // their issuers gave them for exactly this purpose.
 var secretShapes = []secretShape{
-	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=]{16}`)},
+	// Behind the armour come header lines (RFC 1421, OpenPGP) and the key; in
+	// JSON the line ends are written \n.
+	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z-]+: .*(?:\s|\\[nr])+)*[A-Za-z0-9+/=]{16}`)},
+	{"a PuTTY private key", regexp.MustCompile(`(?m)^PuTTY-User-Key-File-\d: `)},
 	{"an age secret key", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)},
-	{"a WireGuard private key", regexp.MustCompile(`(?mi)^\s*(?:PrivateKey|PresharedKey)\s*=\s*[A-Za-z0-9+/]{43}=`)},
+	{"a WireGuard private key", regexp.MustCompile(`(?mi)^[\s{,-]*"?(?:private_?key|preshared_?key)"?\s*[=:]\s*"?[A-Za-z0-9+/]{43}=`)},
 	{"an AWS access key", regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)},
 	{"a GitHub token", regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{36}\b|\bgithub_pat_[A-Za-z0-9_]{60}`)},
 	{"a GitLab token", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20}`)},

@@ -32,9 +32,9 @@ func checkFill(root string, slot int64) error {
 	if err != nil {
 		return err
 	}
-	if percent := info.Size() * 100 / slot; percent > maxFill {
-		return fmt.Errorf("the root is %d MiB, %d %% of its slot of %d MiB, and at most %d %% may be used; raise base.slotSize or ask for fewer packages",
-			info.Size()/mib, percent, slot/mib, maxFill)
+	if info.Size()*100 > slot*maxFill {
+		return fmt.Errorf("the root is %d MiB, %.1f %% of its slot of %d MiB, and at most %d %% may be used; raise base.slotSize or ask for fewer packages",
+			info.Size()/mib, float64(info.Size())*100/float64(slot), slot/mib, maxFill)
 	}
 	return nil
 }

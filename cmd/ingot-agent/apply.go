@@ -46,12 +46,13 @@ func giveIdentity(ctx context.Context) error {
 
 // settle brings identityDir up to date with the image and the config.
 func settle(ctx context.Context, allowed allowlist, rootHash string) report {
-	platform := platformID("/sys/class/dmi/id")
+	override, _ := kernelArgument("ignition.platform.id") // absent on most machines
+	platform := platformID("/sys/class/dmi/id", override)
 	_ = run(ctx, "modprobe", "-q", "qemu_fw_cfg") // absent on other hardware
 	f := findConfig(localSources())
 	r := report{Platform: platform, Source: f.source, Tried: f.tried}
 	if f.config == nil {
-		kept, err := os.ReadFile(filepath.Join(identityDir, identityConfig))
+		kept, err := readBounded(filepath.Join(identityDir, identityConfig))
 		if err != nil {
 			r.Tried = append(r.Tried, "the last good config on "+varLabel+": not present")
 			return r
@@ -65,7 +66,8 @@ func settle(ctx context.Context, allowed allowlist, rootHash string) report {
 	if err := apply(ctx, allowed, rootHash, f.config); err != nil {
 		r.Tried = append(r.Tried, fmt.Sprintf("%s: %v", r.Source, err))
 		// An older identity keeps the machine reachable for repair.
-		r.Configured = readStamp(identityDir) != stamp{}
+		r.Kept = readStamp(identityDir) != stamp{}
+		r.Configured = r.Kept
 		return r
 	}
 	r.Configured, r.Applied = true, true
@@ -131,16 +133,33 @@ func writeStamp(dir string, s stamp) error {
 	return os.WriteFile(filepath.Join(dir, identityStamp), append(b, '\n'), 0o600)
 }
 
-// underOverlay runs f while writes to the future /etc go to upper.
+// underOverlay runs f while writes to the future /etc go to upper and nothing
+// else of the future root can be written: what an instance leaves on /var
+// would outlive it.
 func underOverlay(upper, work string, f func() error) error {
 	etc := sysroot + "/etc"
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", etc, upper, work)
 	if err := unix.Mount("overlay", etc, "overlay", 0, options); err != nil {
 		return fmt.Errorf("mount the writable /etc: %w", err)
 	}
-	err := f()
+	err := underReadOnly(sysrootVar, f)
 	if e := unix.Unmount(etc, 0); e != nil {
 		err = errors.Join(err, fmt.Errorf("unmount the writable /etc: %w", e))
+	}
+	return err
+}
+
+// underReadOnly runs f while nothing can be written below the mount point dir.
+// An overlay mounted before keeps its writable upper directory there.
+func underReadOnly(dir string, f func() error) error {
+	seal := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(unix.AT_FDCWD, dir, 0, &seal); err != nil {
+		return fmt.Errorf("seal %s: %w", dir, err)
+	}
+	err := f()
+	unseal := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	if e := unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unseal); e != nil {
+		err = errors.Join(err, fmt.Errorf("unseal %s: %w", dir, e))
 	}
 	return err
 }
@@ -233,8 +252,8 @@ func lay(allowed allowlist, r *report) error {
 // machineID reads the machine id kept in file, making one on first boot. It
 // belongs to /var and not to an identity: a new config is still this machine.
 func machineID(file string) (string, error) {
-	if b, err := os.ReadFile(file); err == nil {
-		if id := strings.TrimSpace(string(b)); len(id) == 32 {
+	if b, err := readBounded(file); err == nil {
+		if id := strings.TrimSpace(string(b)); isMachineID(id) {
 			return id, nil
 		}
 	}
@@ -245,6 +264,11 @@ func machineID(file string) (string, error) {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // a version 4 UUID, as machine-id(5) wants
 	id := hex.EncodeToString(b[:])
 	next := file + ".new"
+	for _, damaged := range []string{file, next} { // a folder cannot be renamed over
+		if err := os.RemoveAll(damaged); err != nil {
+			return "", err
+		}
+	}
 	if err := os.WriteFile(next, []byte(id+"\n"), 0o444); err != nil {
 		return "", err
 	}
@@ -252,4 +276,10 @@ func machineID(file string) (string, error) {
 		return "", err
 	}
 	return id, os.Rename(next, file)
+}
+
+// isMachineID reports whether systemd would take id: 32 lower-case hexadecimal
+// digits, not all of them zero, as machine-id(5) says.
+func isMachineID(id string) bool {
+	return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == "" && strings.Trim(id, "0") != ""
 }

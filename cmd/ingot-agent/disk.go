@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,12 +77,16 @@ func rootDisk() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("no partition has the root slot's UUID %s: %w", id, err)
 	}
-	return parentDisk(partition)
+	return parentDisk(classBlock, partition)
 }
 
-// parentDisk is the disk of a partition. A whole disk is its own parent.
-func parentDisk(device string) (string, error) {
-	sys, err := filepath.EvalSymlinks("/sys/class/block/" + filepath.Base(device))
+// classBlock is where the kernel lists disks and partitions.
+const classBlock = "/sys/class/block"
+
+// parentDisk is the disk of a partition, by the kernel's list of block
+// devices. A whole disk is its own parent.
+func parentDisk(classBlock, device string) (string, error) {
+	sys, err := filepath.EvalSymlinks(filepath.Join(classBlock, filepath.Base(device)))
 	if err != nil {
 		return "", fmt.Errorf("find the disk of %s: %w", device, err)
 	}
@@ -96,7 +101,7 @@ func onDisk(device, disk string) bool {
 	if err != nil {
 		return false
 	}
-	parent, err := parentDisk(real)
+	parent, err := parentDisk(classBlock, real)
 	return err == nil && parent == disk
 }
 
@@ -155,13 +160,20 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// kernelArgument is the value of name= on the kernel command line.
+// kernelArgument is the value of name= on this machine's kernel command line.
 func kernelArgument(name string) (string, error) {
 	b, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return "", err
 	}
-	for _, word := range strings.Fields(string(b)) {
+	return lastArgument(string(b), name)
+}
+
+// lastArgument is the value of name= on a kernel command line. The last one
+// counts, as it does for systemd, which opens the root by the same roothash=.
+func lastArgument(cmdline, name string) (string, error) {
+	words := strings.Fields(cmdline)
+	for _, word := range slices.Backward(words) {
 		if v, ok := strings.CutPrefix(word, name+"="); ok {
 			return v, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -40,12 +41,23 @@ func newStamp(rootHash string, config []byte) stamp {
 	return stamp{RootHash: rootHash, ConfigSHA256: hex.EncodeToString(sum[:])}
 }
 
-// readStamp returns the zero stamp for a directory that is missing or was
-// never completed.
+// readStamp returns the zero stamp for an identity that is missing, was never
+// completed or has lost its etc.
 func readStamp(dir string) stamp {
+	if etc, err := os.Lstat(filepath.Join(dir, identityEtc)); err != nil || !etc.IsDir() {
+		return stamp{}
+	}
+	b, err := readBounded(filepath.Join(dir, identityStamp))
+	if err != nil {
+		return stamp{}
+	}
+	return parseStamp(b)
+}
+
+// parseStamp returns the zero stamp for what is not a whole one.
+func parseStamp(b []byte) stamp {
 	var s stamp
-	b, err := os.ReadFile(filepath.Join(dir, identityStamp))
-	if err != nil || json.Unmarshal(b, &s) != nil {
+	if json.Unmarshal(b, &s) != nil || s.RootHash == "" || s.ConfigSHA256 == "" {
 		return stamp{}
 	}
 	return s
@@ -60,8 +72,14 @@ func readAllowlist(file string) (allowlist, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return parseAllowlist(f)
+}
+
+// parseAllowlist takes one path.Match pattern a line; empty lines count for
+// nothing.
+func parseAllowlist(r io.Reader) (allowlist, error) {
 	var a allowlist
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		if l := strings.TrimSpace(lines.Text()); l != "" {
 			a = append(a, l)

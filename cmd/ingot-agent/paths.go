@@ -22,9 +22,9 @@ const (
 // runDir survives the switch to the real root: /run moves along.
 const runDir = "/run/ingot"
 
-// configuredFlag is the condition of everything that opens the machine to a
-// network: systemd-networkd starts only when it exists.
-const configuredFlag = runDir + "/configured"
+// configuredFlag, a file in runDir, is the condition of everything that opens
+// the machine to a network: systemd-networkd starts only when it exists.
+const configuredFlag = "configured"
 
 // realRoot is where printStatus looks in the running system.
 const realRoot = "/"

@@ -37,10 +37,10 @@ var dmiRules = []dmiRule{
 }
 
 // platformID is the Ignition platform of this machine, "" when nothing in DMI
-// says. The kernel argument ignition.platform.id= overrides.
-func platformID(dmiDir string) string {
-	if id, err := kernelArgument("ignition.platform.id"); err == nil {
-		return id
+// says. An override, from the kernel argument ignition.platform.id=, wins.
+func platformID(dmiDir, override string) string {
+	if override != "" {
+		return override
 	}
 	for _, r := range dmiRules {
 		b, err := os.ReadFile(filepath.Join(dmiDir, r.field))

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxConfig bounds an instance config: far above any provider's user-data
@@ -53,12 +55,17 @@ func findConfig(sources []source) found {
 	return f
 }
 
+// readBounded reads a regular file of at most maxConfig bytes. It does not wait
+// for a writer when root left a named pipe in its place.
 func readBounded(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("not a regular file"), err)
+	}
 	// One large read: fw_cfg takes time proportional to the offset for each.
 	b := make([]byte, maxConfig+1)
 	n, err := io.ReadFull(file, b)

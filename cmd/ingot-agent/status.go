@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -16,6 +17,7 @@ type report struct {
 	Platform   string   `json:"platform"` // Ignition platform id, "" when unknown
 	Configured bool     `json:"configured"`
 	Applied    bool     `json:"applied"` // at this boot
+	Kept       bool     `json:"kept"`    // an earlier identity, because the config was refused
 	Source     string   `json:"source"`
 	Tried      []string `json:"tried"`
 	Removed    []string `json:"removed"` // found in the identity directory and not allowed there
@@ -23,6 +25,8 @@ type report struct {
 
 const reportFile = "identity.json"
 
+// write leaves the report in dir, and the flag that opens the network when the
+// machine has an identity.
 func (r report) write(dir string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -34,7 +38,7 @@ func (r report) write(dir string) error {
 	if !r.Configured {
 		return nil
 	}
-	return os.WriteFile(configuredFlag, nil, 0o644)
+	return os.WriteFile(filepath.Join(dir, configuredFlag), nil, 0o644)
 }
 
 // printStatus tells whoever looks at the console what this machine is waiting
@@ -54,12 +58,14 @@ func printStatus(w io.Writer, root string) error {
 
 func (r report) text(fingerprint string) string {
 	var s strings.Builder
-	line := func(format string, a ...any) { fmt.Fprintf(&s, "ingot: "+format+"\n", a...) }
+	line := func(format string, a ...any) { s.WriteString("ingot: " + printable(fmt.Sprintf(format, a...)) + "\n") }
 	switch {
 	case !r.Configured:
 		line("NO INSTANCE CONFIG: this machine has no identity and answers no packet")
 	case r.Applied:
 		line("instance config applied from %s", r.Source)
+	case r.Kept:
+		line("INSTANCE CONFIG REFUSED: the identity made from the last good one stays")
 	default:
 		line("instance config unchanged since the last boot")
 	}
@@ -75,6 +81,20 @@ func (r report) text(fingerprint string) string {
 	}
 	line("host key %s", orUnknown(fingerprint))
 	return s.String()
+}
+
+// printable escapes what could forge a line on the console: the names of files
+// that were found on the machine may hold anything.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
 }
 
 func orUnknown(s string) string {

@@ -31,6 +31,12 @@ Storage=persistent
 SystemMaxUse=256M
 `
 
+// fstab tells systemd that the initrd mounted /var, so that it is unmounted
+// after the last program has ended and not before.
+const fstab = `# /, /etc and /var are mounted by the initrd, the rest by systemd.
+/dev/disk/by-label/ingot-var /var ext4 x-initrd.mount,nosuid,nodev,noatime 0 0
+`
+
 // tmpMount closes what systemd's own tmp.mount leaves open.
 const tmpMount = `[Mount]
 Options=mode=1777,strictatime,nosuid,nodev,noexec,size=50%,nr_inodes=1m

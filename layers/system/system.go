@@ -46,7 +46,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 				file("/etc/systemd/resolved.conf.d/10-ingot.conf", resolved),
 				file("/etc/systemd/journald.conf.d/10-ingot.conf", journald),
 				file("/etc/systemd/coredump.conf.d/10-ingot.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
-				file("/etc/fstab", "# The initrd mounts /, /etc and /var; systemd mounts the rest.\n"),
+				file("/etc/fstab", fstab),
 			},
 			Units: append(enabled("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 				"dbus-broker.service"),

@@ -30,7 +30,7 @@ var alarmPatterns = []alarmPattern{
 	{"out of memory", regexp.MustCompile(`Out of memory: |Memory cgroup out of memory|\boom-kill:|invoked oom-killer`)},
 	{"crashed program", regexp.MustCompile(`\bsegfault at |\btraps: .* trap |status=\d+/(SEGV|ABRT|BUS|ILL|FPE)|dumped core|^(.*: )?panic: |^(.*: )?fatal error: |goroutine \d+ \[running\]`)},
 	{"I/O error", regexp.MustCompile(`I/O error|critical (medium|target) error`)},
-	{"file system error", regexp.MustCompile(`EXT4-fs (error|warning)|EXT4-fs .*: (error|warning)|EXT4-fs \(.*\): Remounting filesystem read-only|erofs[: ].*(failed|corrupt|error)|FAT-fs .*(error|not properly unmounted)`)},
+	{"file system error", regexp.MustCompile(`EXT4-fs (error|warning)|EXT4-fs .*: (error|warning)|EXT4-fs \(.*\): Remounting filesystem read-only|erofs: .*(failed|corrupt|error)|FAT-fs .*(error|not properly unmounted)`)},
 	{"verity corruption", regexp.MustCompile(`device-mapper: verity.*(corrupt|[Ee]rror)|verity: .*block \d+ is corrupted`)},
 	{"ordering cycle", regexp.MustCompile(`[Oo]rdering cycle`)},
 	{"emergency mode", regexp.MustCompile(`(Entering|You are in) (emergency|rescue) mode|Reached target.*(emergency\.target|rescue\.target|Emergency Mode|Rescue Mode)|Started.*(Emergency Shell|Rescue Shell)|Press Enter for (emergency|maintenance|system maintenance)|for maintenance$|\(or press Control-D to continue\)|^(dracut|switch_root|emergency):[^ ]*# |\(initramfs\)|Gave up waiting for |Dropping to a shell`)},

@@ -59,6 +59,7 @@ func alarmLines() []struct{ line, want string } {
 		// Neighbours that a healthy machine does write.
 		{"[    0.0] Kernel command line: root=/dev/vda1 panic=-1 oops=panic systemd.log_level=debug emergency", ""},
 		{"[    0.0] Command line: BOOT_IMAGE=/a/vmlinuz roothash=00 rd.emergency=reboot", ""},
+		{"[    0.0] Command line: root=/dev/mapper/root rootfstype=erofs ro systemd.verity_root_options=panic-on-corruption panic=10", ""},
 		{"[    0.1] ACPI: PM-Timer IO Port: 0x608", ""},
 		{"[    0.1] printk: legacy bootconsole [earlyser0] disabled", ""},
 		{"[    0.4] DEBUG: nothing is wrong", ""},

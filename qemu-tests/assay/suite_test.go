@@ -1,0 +1,511 @@
+package assay
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ingot/config"
+	"ingot/images"
+	"ingot/layers"
+	"ingot/layers/system"
+	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/vm"
+)
+
+// These tests boot real images in QEMU. They build the openclaw example with
+// the cache that everything else uses; -short leaves them out.
+
+var keep = flag.String("artefacts", "", "keep console logs and packets of the machines in this folder")
+
+// example is the image of examples/openclaw, built once.
+var example = sync.OnceValues(func() (built, error) {
+	dir, err := os.MkdirTemp("", "ingot-suite-")
+	if err != nil {
+		return built{}, err
+	}
+	return build(context.Background(), dir, nil)
+})
+
+type built struct {
+	images.Result
+	dir    string
+	loaded config.Loaded
+}
+
+// build makes the image of the example with a change to its plan.
+func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, error) {
+	loaded, findings, err := config.Load("../../examples/openclaw", system.Layer{})
+	if err != nil || len(findings) > 0 {
+		return built{}, errors.Join(err, config.Render(os.Stderr, findings))
+	}
+	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
+	if err != nil {
+		return built{}, err
+	}
+	agent := filepath.Join(dir, "ingot-agent")
+	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", agent, "ingot/cmd/ingot-agent")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
+		return built{}, errors.Join(err, errors.New(string(out)))
+	}
+	if change != nil {
+		change(&loaded.Plan)
+	}
+	r, err := images.Build(ctx, loaded.Plan, images.Options{
+		LockFile: "../../examples/openclaw/ingot.lock", Out: dir, Agent: agent, Cache: cache,
+	})
+	return built{Result: r, dir: dir, loaded: loaded}, err
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if !testing.Short() {
+		if b, err := example(); err == nil {
+			os.RemoveAll(b.dir)
+		}
+	}
+	os.Exit(code)
+}
+
+// image is the example's image, or the test is skipped.
+func image(t *testing.T) built {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots machines in QEMU; run without -short")
+	}
+	b, err := example()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// sabotaged is the example's image with a change to its plan.
+func sabotaged(t *testing.T, change func(*layers.Plan)) built {
+	t.Helper()
+	image(t)
+	b, err := build(t.Context(), t.TempDir(), change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// artefacts is where a test's machines write.
+func artefacts(t *testing.T) string {
+	if *keep == "" {
+		return t.TempDir()
+	}
+	return filepath.Join(*keep, strings.ReplaceAll(t.Name(), "/", "-"))
+}
+
+func newLab(t *testing.T, b built) (*Lab, Identity) {
+	t.Helper()
+	lab, err := NewLab(t.Context(), vm.Toolchain{Root: b.Tools}, artefacts(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lab.Close() })
+	id, err := NewIdentity(b.loaded.Plan.Site, b.loaded.Layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab, id
+}
+
+func boot(t *testing.T, lab *Lab, id Identity, o BootOptions) *Booted {
+	t.Helper()
+	m, err := lab.Boot(t.Context(), id, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// session is a booted machine and a root shell on it.
+type session struct {
+	*Booted
+	tunnel *internet.Tunnel
+	shell  *Shell
+}
+
+// up waits until the machine is reachable and opens a root shell.
+func up(t *testing.T, m *Booted) session {
+	t.Helper()
+	tunnel, err := m.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tunnel.Close() })
+	fingerprint, err := m.AwaitUp(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell, err := m.Shell(t.Context(), tunnel, fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shell.Close() })
+	return session{m, tunnel, shell}
+}
+
+// must runs a command that has to succeed.
+func (s session) must(t *testing.T, argv ...string) string {
+	t.Helper()
+	out, err := s.shell.Run(t.Context(), argv...)
+	if err != nil || out.Exit != 0 {
+		t.Fatalf("%v: %v, exit %d, %s", argv, err, out.Exit, out.Stderr)
+	}
+	return strings.TrimSpace(out.Stdout)
+}
+
+// frames counts what the machine has sent since it was powered on.
+func (b *Booted) frames(t *testing.T) int {
+	t.Helper()
+	n, err := b.lab.Internet.Count(b.mark, func(f internet.Frame) bool { return f.Direction == internet.FromMachine })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// powerOff shuts the machine down in good order and waits for its end.
+func (s session) powerOff(t *testing.T) {
+	t.Helper()
+	if _, err := s.shell.Run(t.Context(), "systemctl", "poweroff", "--no-block"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), s.lab.Timeout(bootTime))
+	defer cancel()
+	exit, err := s.Wait(ctx)
+	if err != nil || exit.Reason != vm.PoweredOff {
+		t.Fatalf("power off: %v, %v", exit, err)
+	}
+}
+
+func noAlarms(t *testing.T, m *Booted) {
+	t.Helper()
+	for _, a := range vm.Alarms(m.Console()) {
+		t.Errorf("console line %d, %s: %s", a.Number, a.Pattern, a.Line)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	b := image(t)
+	v, err := Run(t.Context(), Options{
+		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
+		Toolchain: vm.Toolchain{Root: b.Tools}, Dir: artefacts(t), Firmware: vm.BIOS,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.WriteText(os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+	if v.Verdict != Passed || v.ImageSHA256 != b.SHA256 {
+		t.Errorf("verdict %s for image %s, built %s", v.Verdict, v.ImageSHA256, b.SHA256)
+	}
+}
+
+func TestUEFI(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.UEFI, Instance: id.Instance})
+	s := up(t, m)
+	s.must(t, "test", "-d", "/sys/firmware/efi")
+	if failed := s.must(t, "systemctl", "--failed", "--plain", "--no-legend"); failed != "" {
+		t.Errorf("failed units: %s", failed)
+	}
+	s.powerOff(t)
+	noAlarms(t, m)
+}
+
+// A machine without an identity says what it tried and sends nothing at all.
+func TestNoInstanceConfig(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS})
+	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	console := m.Console()
+	for _, want := range []string{"NO INSTANCE CONFIG", "tried QEMU fw_cfg opt/com.coreos/config: not present", "the last good config on ingot-var: not present", "platform qemu"} {
+		if !strings.Contains(console, want) {
+			t.Errorf("the console does not say %q", want)
+		}
+	}
+	silent(t, m)
+	noAlarms(t, m)
+}
+
+// silent knocks on every port and wants no frame at all from the machine since
+// it was powered on, not even to have an address. TestVerdict is the positive
+// control: there the same scan finds port 443.
+func silent(t *testing.T, m *Booted) {
+	t.Helper()
+	for _, target := range []netip.Addr{m.lab.Machine.IPv4(), m.lab.Machine.IPv6()} {
+		ctx, cancel := context.WithTimeout(t.Context(), m.lab.Timeout(5*time.Second))
+		scan, err := m.lab.Internet.ScanTCP(ctx, target, internet.AllPorts())
+		cancel()
+		// A NIC that the guest never switched on takes no frames: the scan
+		// cannot even be delivered.
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		if len(scan.Answers) > 0 {
+			t.Errorf("%s answered on %d ports", target, len(scan.Answers))
+		}
+	}
+	if n := m.frames(t); n > 0 {
+		t.Errorf("the machine sent %d frames", n)
+	}
+}
+
+// A firewall that does not load means a machine that does not talk.
+func TestBrokenRulesetFailsClosed(t *testing.T) {
+	b := sabotaged(t, func(p *layers.Plan) {
+		for i, f := range p.Image.Files {
+			if f.Path == "/etc/nftables.conf" {
+				p.Image.Files[i].Contents += "\nthis is not a rule\n"
+			}
+		}
+		// The build would refuse it; this is about what happens when it does not.
+		p.Validators = slices.DeleteFunc(p.Validators, func(v layers.Validator) bool { return v.Layer == "nftables" })
+	})
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
+	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(vm.Alarms(m.Console()), func(a vm.Alarm) bool { return strings.Contains(a.Line, "nftables") }) {
+		t.Error("the console does not say that the firewall failed")
+	}
+	silent(t, m)
+}
+
+// The build refuses a broken ruleset before anything can boot it.
+func TestBrokenRulesetIsRefused(t *testing.T) {
+	image(t)
+	_, err := build(t.Context(), t.TempDir(), func(p *layers.Plan) {
+		for i, f := range p.Image.Files {
+			if f.Path == "/etc/nftables.conf" {
+				p.Image.Files[i].Contents += "\nthis is not a rule\n"
+			}
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "layer nftables: /usr/sbin/nft") {
+		t.Errorf("got %v, want a refusal that names the layer nftables", err)
+	}
+}
+
+// The state volume follows to a new machine with a new image: it gives the
+// machine its old identity, with the network dead.
+func TestStateMovesToNewImage(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	old := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
+	s := up(t, old)
+	facts := func(s session) string {
+		return s.must(t, "cat", "/etc/machine-id") + s.must(t, "cat", "/var/lib/ingot/ssh/ssh_host_ed25519_key.pub") + s.must(t, "wg", "show", "wg0", "public-key")
+	}
+	before := facts(s)
+	s.powerOff(t)
+
+	next := sabotaged(t, func(p *layers.Plan) {
+		p.Image.Files = append(p.Image.Files, layers.File{Path: "/etc/ingot-version", Mode: 0o644, Contents: "2\n"})
+	})
+	if next.RootHash == b.RootHash {
+		t.Fatal("the new image has the old root hash")
+	}
+	lab.Internet.SetInternet(false)
+	m := boot(t, lab, id, BootOptions{Image: next.Image, Firmware: vm.BIOS, Disks: []vm.ExtraDisk{{Path: old.Overlay(), Format: vm.QCOW2}}})
+	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if want := "instance config applied from the last good config on ingot-var"; !strings.Contains(m.Console(), want) {
+		t.Errorf("the console does not say %q", want)
+	}
+	lab.Internet.SetInternet(true)
+	s = up(t, m)
+	if got := s.must(t, "cat", "/etc/ingot-version"); got != "2" {
+		t.Errorf("the machine runs version %q of the image", got)
+	}
+	if after := facts(s); after != before {
+		t.Errorf("identity before:\n%s\nafter:\n%s", before, after)
+	}
+	if labels := s.must(t, "sh", "-c", "lsblk --noheadings --output LABEL | grep -c ingot-var"); labels != "1" {
+		t.Errorf("%s volumes are labelled ingot-var", labels)
+	}
+}
+
+// A flipped bit is never served: the machine stops.
+func TestFlippedBit(t *testing.T) {
+	b := image(t)
+	for _, name := range []string{"root-a", "verity-a"} {
+		t.Run(name, func(t *testing.T) {
+			broken := flipped(t, b, name)
+			lab, id := newLab(t, b)
+			m := boot(t, lab, id, BootOptions{Image: broken, Firmware: vm.BIOS, Instance: id.Instance})
+			ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(bootTime))
+			defer cancel()
+			reading := make(chan struct{})
+			go func() { // when the boot did not touch the place, read all of the root
+				defer close(reading)
+				tunnel, err := m.Connect(ctx)
+				if err != nil {
+					return
+				}
+				defer tunnel.Close()
+				fingerprint, err := m.AwaitUp(ctx, 0)
+				if err != nil {
+					return
+				}
+				shell, err := m.Shell(ctx, tunnel, fingerprint)
+				if err != nil {
+					return
+				}
+				out, err := shell.Run(ctx, "sh", "-c", "cat /dev/mapper/root | sha256sum")
+				t.Logf("reading the root gave %+v, %v", out, err)
+			}()
+			exit, err := m.Wait(ctx)
+			cancel()
+			<-reading
+			if err != nil {
+				t.Fatalf("the machine runs on: %v", err)
+			}
+			if exit.Reason != vm.Panicked && exit.Reason != vm.Rebooted {
+				t.Errorf("the machine ended because %v", exit)
+			}
+			if !slices.ContainsFunc(vm.Alarms(m.Console()), func(a vm.Alarm) bool { return a.Pattern == "verity corruption" }) {
+				t.Errorf("the console does not say what happened:\n%s", strings.Join(m.ConsoleTail(20), "\n"))
+			}
+		})
+	}
+}
+
+// flipped is a copy of the image with one bit of a partition's data flipped.
+func flipped(t *testing.T, b built, partition string) string {
+	t.Helper()
+	offset, length := region(t, b.Image, partition)
+	file := filepath.Join(t.TempDir(), "image.raw")
+	if out, err := exec.Command("cp", "--sparse=always", b.Image, file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := offset + length/2
+	one := make([]byte, 1)
+	for one[0] == 0 { // not in the padding
+		at++
+		if _, err := f.ReadAt(one, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one[0] ^= 1
+	if _, err := f.WriteAt(one, at); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Break the running machine, and the check that is there for it must say so.
+func TestSabotage(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
+	s := up(t, m)
+	sabotages := []struct{ check, command string }{
+		{"internet.tcp-ipv4", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
+		{"internet.tcp-ipv6", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
+		{"internet.udp-ipv4", "nft insert rule inet ingot inbound udp dport 9999 accept"},
+		{"internet.udp-ipv6", "nft insert rule inet ingot inbound udp dport 9999 accept"},
+		{"nftables.ping", "nft insert rule inet ingot inbound icmp type echo-request accept"},
+		{"nftables.service", "systemctl stop nftables.service --no-block; sleep 1"},
+		{"nftables.inbound", "nft chain inet ingot inbound '{ policy accept; }'"},
+		{"system.no-failed-units", "systemd-run --wait false || true"},
+		{"system.running", "systemd-run --wait false || true"},
+		{"system.etc-sealed", "mount -t tmpfs tmpfs /etc/systemd && mount --bind /etc/systemd /etc"},
+		{"system.usr-sealed", "mount -t tmpfs tmpfs /usr/games && mount --bind /usr/games /usr/share && mount --move /usr/share /usr/share; true"},
+		{"system.tmp", "mount -o remount,exec /tmp"},
+		{"system.listeners", "systemd-socket-activate --listen=0.0.0.0:9999 true >/dev/null 2>&1 </dev/null & sleep 1"},
+		{"ssh.socket", "systemctl stop ssh.socket"},
+		{"admin.home", "chmod 0755 /var/home/clawadmin"},
+		{"sysctl.net.ipv4.conf.all.log_martians", "sysctl -w net.ipv4.conf.all.log_martians=0"},
+		{"sysctl.fs.suid_dumpable", "sysctl -w fs.suid_dumpable=1"},
+	}
+	r := &run{opts: Options{}, lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell}
+	if err := m.Savevm(t.Context(), "healthy"); err != nil {
+		t.Fatal(err)
+	}
+	for _, sab := range sabotages {
+		t.Run(sab.check, func(t *testing.T) {
+			check := r.find(t, sab.check)
+			if _, err := check(t.Context()); err != nil {
+				t.Fatalf("fails on a healthy machine: %v", err)
+			}
+			if out, err := s.shell.Run(t.Context(), "sh", "-c", sab.command); err != nil {
+				t.Fatalf("%v: %s", err, out.Stderr)
+			}
+			_, err := check(t.Context())
+			if !errors.Is(err, errUnmet) {
+				t.Errorf("%s went unnoticed: %v", sab.command, err)
+			}
+			if err := m.Loadvm(t.Context(), "healthy"); err != nil {
+				t.Fatal(err)
+			}
+			s = s.again(t)
+			r.tunnel, r.shell = s.tunnel, s.shell
+		})
+	}
+}
+
+// again connects anew after a restore.
+func (s session) again(t *testing.T) session {
+	t.Helper()
+	start := time.Now()
+	s.shell.Close()
+	s.tunnel.Close()
+	n := up(t, s.Booted)
+	t.Logf("restored in %.1f s", time.Since(start).Seconds())
+	return n
+}
+
+// find is a check of the standard assay by its id.
+func (r *run) find(t *testing.T, id string) func(context.Context) (string, error) {
+	t.Helper()
+	o := outside{r.lab, r.id.Plan}
+	switch id {
+	case "internet.tcp-ipv4":
+		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv4()) }
+	case "internet.tcp-ipv6":
+		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv6()) }
+	case "internet.udp-ipv4":
+		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv4()) }
+	case "internet.udp-ipv6":
+		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv6()) }
+	}
+	i := slices.IndexFunc(r.id.Plan.Checks, func(c layers.Check) bool { return c.ID == id })
+	if i < 0 {
+		t.Fatalf("there is no check %s", id)
+	}
+	c := r.id.Plan.Checks[i]
+	if c.Ping != nil {
+		return func(ctx context.Context) (string, error) { return o.ping(ctx, *c.Ping) }
+	}
+	return func(ctx context.Context) (string, error) { return r.shell.inside(ctx, c, r.id.Plan.Ports) }
+}
