@@ -1,7 +1,35 @@
+# Ingot. "make demo" and "make test" work on a bare Debian 12 or 13 with git,
+# make and the Go version of go.mod, as root or with sudo.
 GO ?= go
 build = $(GO) build -trimpath -buildvcs=false
+
+.PHONY: all setup demo test short lint clean
 
 all: ## build the programs into bin/
 	$(build) -o bin/ingot ./cmd/ingot
 	CGO_ENABLED=0 $(build) -ldflags='-s -w -buildid=' -o bin/ingot-agent ./cmd/ingot-agent
-.PHONY: all
+
+setup: ## install the Debian packages that builds and tests need
+	./setup.sh
+
+demo: setup all ## build the openclaw example, boot it, prove it
+	bin/ingot test examples/openclaw
+
+test: setup all lint ## every test, machines in QEMU included
+	$(GO) test -timeout 60m ./...
+
+short: all ## the tests that boot nothing and build nothing
+	$(GO) test -short ./...
+
+lint: ## formatting, vet, staticcheck, known vulnerabilities, scripts
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on these files"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	shellcheck setup.sh .ci/run
+	# The environment is the build's, and the scripts run under "sh -eu".
+	shellcheck --shell=sh --exclude=SC2154,SC2034,SC2164,SC2016 images/scripts/*.sh
+	shellcheck images/initrd/95ingot/module-setup.sh
+
+clean: ## remove the programs and the example's outputs
+	rm -rf bin examples/*/build

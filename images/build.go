@@ -253,11 +253,20 @@ func writeAccounts(dir string, a Accounts) (string, error) {
 		// The "x" for "look into the shadow file" would become the password
 		// there when that file is made.
 		content := strings.ReplaceAll(strings.Join(lines, "\n")+"\n", ":x:", ":*:")
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		if err := writeShared(filepath.Join(dir, name), content); err != nil {
 			return "", err
 		}
 	}
 	return dir, nil
+}
+
+// writeShared writes a file that a script copies into a tree with its mode,
+// which must not depend on the user's umask.
+func writeShared(file, content string) error {
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		return err
+	}
+	return os.Chmod(file, 0o644)
 }
 
 // baseKey depends on the accounts, too: they decide who owns what.

@@ -49,10 +49,10 @@ func writeDisk(file string, p parts) error {
 	if err := p.boot.write(f, l.start(biosIndex)); err != nil {
 		return err
 	}
-	if err := copyAt(f, l.start(rootIndex), p.root); err != nil {
+	if err := fill(f, l, rootIndex, p.root); err != nil {
 		return err
 	}
-	if err := copyAt(f, l.start(verityIndex), p.verity); err != nil {
+	if err := fill(f, l, verityIndex, p.verity); err != nil {
 		return err
 	}
 	return f.Close()
@@ -138,6 +138,19 @@ func mendParents(f *os.File, start int64) error {
 		}
 	}
 	return nil
+}
+
+// fill writes a file into a partition.
+func fill(disk *os.File, l layout, index int, file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	p := l.table.Partitions[index-1]
+	if info.Size() > int64(p.Size) {
+		return fmt.Errorf("%s has %d bytes and the partition %s %d", filepath.Base(file), info.Size(), p.Name, p.Size)
+	}
+	return copyAt(disk, l.start(index), file)
 }
 
 // copyAt writes the file at an offset of the disk, leaving runs of zeros as

@@ -34,7 +34,7 @@ func writeModule(dir string) error {
 		return err
 	}
 	for name, content := range moduleFiles() {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		if err := writeShared(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
 	}

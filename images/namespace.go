@@ -45,6 +45,9 @@ func (namespace) command(online bool) []string {
 	return argv
 }
 
+// umask: the user's own must not reach the modes of an image's files.
+const umask = "umask 022\n"
+
 func (n namespace) run(ctx context.Context, s script) error {
 	lib, err := scripts.ReadFile("scripts/lib.sh")
 	if err != nil {
@@ -54,7 +57,7 @@ func (n namespace) run(ctx context.Context, s script) error {
 	if err != nil {
 		return err
 	}
-	argv := append(n.command(s.Online), "/bin/sh", "-eu", "-c", string(lib)+string(body), "ingot-"+s.Name)
+	argv := append(n.command(s.Online), "/bin/sh", "-eu", "-c", umask+string(lib)+string(body), "ingot-"+s.Name)
 	var tail bytes.Buffer
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = environment(s.Env)
@@ -82,6 +85,10 @@ func (n namespace) run(ctx context.Context, s script) error {
 var errScript = errors.New("refused")
 
 func (namespace) explain(s script, err error, output string) error {
+	// Before a refusal: what does not fit is not the input's fault.
+	if strings.Contains(strings.ToLower(output), "no space left on device") {
+		return fault.Machine(fmt.Errorf("%s: the disk is full; make room where the cache is: %w\n%s", s.Name, err, lastLines(output, 5)))
+	}
 	for _, line := range strings.Split(output, "\n") {
 		if why, ok := strings.CutPrefix(line, "ingot-refuse: "); ok {
 			return fault.Input(fmt.Errorf("%s %w: %s\n%s", s.Name, errScript, why, lastLines(output, 20)))

@@ -59,20 +59,20 @@ func TestPlatformID(t *testing.T) {
 	}
 }
 
-// Each rule is the reason for some machine's answer: without it the answer is
-// another one.
+// Each rule works by itself and is met by one of the machines above, so that a
+// new rule comes with one.
 func TestEveryDMIRuleIsTested(t *testing.T) {
 	for _, r := range dmiRules {
 		if got := platformID(fakeDMI(t, map[string]string{r.field: r.prefix + "\n"}), ""); got != r.platform {
 			t.Errorf("%+v alone gives %q", r, got)
 		}
-		if !decided(r) {
-			t.Errorf("no machine of the test is decided by %+v", r)
+		if !met(r) {
+			t.Errorf("no machine above meets %+v", r)
 		}
 	}
 }
 
-func decided(r dmiRule) bool {
+func met(r dmiRule) bool {
 	for _, m := range machines {
 		v, ok := m.dmi[r.field]
 		if ok && m.want == r.platform && len(v) >= len(r.prefix) && v[:len(r.prefix)] == r.prefix {

@@ -53,8 +53,15 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 				layers.Unit{Name: "ingot-status.service", Enabled: &on, Contents: status},
 				layers.Unit{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}},
 				layers.Unit{Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
+				// It is bound to the former and would be reported as failed.
+				layers.Unit{Name: "systemd-networkd-persistent-storage.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
 			),
-			Links:           []layers.Link{{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"}},
+			Links: []layers.Link{
+				{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"},
+				// The local resolver knows the machine's own name: it is not asked
+				// of a stranger's server.
+				{Path: "/etc/resolv.conf", Target: "/run/systemd/resolve/stub-resolv.conf"},
+			},
 			KernelArguments: kernelArguments,
 		},
 		Identity: []string{"/etc/machine-id", "/etc/hostname"},

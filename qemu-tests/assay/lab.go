@@ -108,11 +108,8 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 	return b, err
 }
 
-// Milestones on the console.
-var (
-	statusLine   = regexp.MustCompile(`ingot: host key (SHA256:[A-Za-z0-9+/]{43}|unknown)`)
-	unconfigured = regexp.MustCompile(`ingot: NO INSTANCE CONFIG`)
-)
+// statusLine is the last line of what the agent says at the end of a boot.
+var statusLine = regexp.MustCompile(`ingot: host key (SHA256:[A-Za-z0-9+/]{43}|unknown)`)
 
 // bootTime is how long a boot may take under KVM.
 const bootTime = time.Minute

@@ -69,15 +69,16 @@ type Output struct {
 }
 
 // Run runs argv as root. The error is about the connection; a command that
-// fails is an Output with its exit code.
+// fails is an Output with its exit code. The end of ctx ends the connection:
+// a machine that does not answer in time is lost.
 func (s *Shell) Run(ctx context.Context, argv ...string) (Output, error) {
+	stop := context.AfterFunc(ctx, func() { s.client.Close() })
+	defer stop()
 	session, err := s.client.NewSession()
 	if err != nil {
-		return Output{}, fmt.Errorf("open a session: %w", err)
+		return Output{}, errors.Join(ctx.Err(), fmt.Errorf("open a session: %w", err))
 	}
 	defer session.Close()
-	stop := context.AfterFunc(ctx, func() { session.Close() })
-	defer stop()
 	var stdout, stderr bytes.Buffer
 	session.Stdout, session.Stderr = &stdout, &stderr
 	err = session.Run("sudo -n -- " + quote(argv))

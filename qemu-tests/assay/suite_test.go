@@ -164,7 +164,9 @@ func up(t *testing.T, m *Booted) session {
 // must runs a command that has to succeed.
 func (s session) must(t *testing.T, argv ...string) string {
 	t.Helper()
-	out, err := s.shell.Run(t.Context(), argv...)
+	ctx, cancel := context.WithTimeout(t.Context(), s.lab.Timeout(20*time.Second))
+	defer cancel()
+	out, err := s.shell.Run(ctx, argv...)
 	if err != nil || out.Exit != 0 {
 		t.Fatalf("%v: %v, exit %d, %s", argv, err, out.Exit, out.Stderr)
 	}
@@ -193,6 +195,9 @@ func (s session) powerOff(t *testing.T) {
 	if err != nil || exit.Reason != vm.PoweredOff {
 		t.Fatalf("power off: %v, %v", exit, err)
 	}
+	// A second client with the same key would take the peer away from it.
+	s.shell.Close()
+	s.tunnel.Close()
 }
 
 func noAlarms(t *testing.T, m *Booted) {
