@@ -72,6 +72,8 @@ type link struct {
 	Path      string `yaml:"path"`
 	Overwrite bool   `yaml:"overwrite"`
 	Target    string `yaml:"target"`
+	User      owner  `yaml:"user"`
+	Group     owner  `yaml:"group"`
 }
 
 type owner struct {
@@ -128,7 +130,11 @@ func directoryOf(d layers.Directory) directory {
 	return directory{Path: d.Path, Mode: octal(d.Mode), User: ownerOf(d.User), Group: ownerOf(d.Group)}
 }
 
-func linkOf(l layers.Link) link { return link{Path: l.Path, Overwrite: true, Target: l.Target} }
+// linkOf names root as the owner: without one, Ignition gives a link the owner
+// of what it leads to, and that of /dev/null depends on who builds.
+func linkOf(l layers.Link) link {
+	return link{Path: l.Path, Overwrite: true, Target: l.Target, User: ownerOf(""), Group: ownerOf("")}
+}
 
 // ownerOf names root by its number: that needs no look-up in the tree, and
 // leaving it out would keep the owner of a directory that is there.
