@@ -88,7 +88,7 @@ func readFile(file string) ([]byte, error) {
 
 func notThere(file string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read %s: %w; run ingot init, or name the folder that holds one", file, fs.ErrNotExist)
+		return fmt.Errorf("read %s: %w; copy the one of examples/openclaw, or name the folder that holds one", file, fs.ErrNotExist)
 	}
 	return fmt.Errorf("read %s: %w", file, err)
 }

@@ -176,7 +176,7 @@ func TestExample(t *testing.T) {
 
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
-	if _, _, err := config.Load(t.TempDir()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "ingot init") {
+	if _, _, err := config.Load(t.TempDir()); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "examples/openclaw") {
 		t.Errorf("no file: %v", err)
 	}
 	if _, _, err := config.Load(filepath.Join(t.TempDir(), "no", "folder")); !errors.Is(err, fs.ErrNotExist) {

@@ -69,7 +69,7 @@ func readSecret(folder, slot, p string) ([]byte, error) {
 
 func unreadable(p string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no %s: %w; run ingot init, or put the value there with mode 0600", p, fs.ErrNotExist)
+		return fmt.Errorf("there is no %s: %w; put the value there with mode 0600", p, fs.ErrNotExist)
 	}
 	return fmt.Errorf("%s cannot be read: %w", p, err)
 }

@@ -22,7 +22,7 @@ func TestSecretsIn(t *testing.T) {
 	}{
 		"fine":            {"vpn/config", put("vpn/config", "one\ntwo\n", 0o600), "one\ntwo\n", ""},
 		"read-only":       {"vpn/config", put("vpn/config", "x", 0o400), "x", ""},
-		"missing":         {"vpn/config", put("vpn/other", "x", 0o600), "", "secret vpn/config (the tunnel): there is no DIR/secrets/vpn/config: file does not exist; run ingot init, or put the value there with mode 0600"},
+		"missing":         {"vpn/config", put("vpn/other", "x", 0o600), "", "secret vpn/config (the tunnel): there is no DIR/secrets/vpn/config: file does not exist; put the value there with mode 0600"},
 		"no folder":       {"vpn/config", nil, "", "there is no DIR/secrets/vpn/config"},
 		"group may read":  {"vpn/config", put("vpn/config", "x", 0o640), "", "DIR/secrets/vpn/config has mode 0640 and others may read it; run chmod 0600 DIR/secrets/vpn/config"},
 		"world may write": {"vpn/config", put("vpn/config", "x", 0o602), "", "mode 0602"},

@@ -48,7 +48,9 @@ func newApt(ctx context.Context, dir, mirror, suite string) (apt, error) {
 			return a, err
 		}
 	}
-	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
+	if _, err := a.run(ctx, "apt-get", "update"); ctx.Err() != nil {
+		return a, ctx.Err()
+	} else if err != nil {
 		return a, fault.Machine(fmt.Errorf("the mirror %s could not be read; check the network or give another with --mirror: %w", mirror, err))
 	}
 	return a, nil

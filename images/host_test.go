@@ -104,3 +104,30 @@ func TestCheckHostNamesAllThatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+func TestOutputSeesAFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		pieces []string
+		want   int // the piece that tells, counted from 1; 0 for none
+	}{
+		{[]string{"fine\n", "No space left\n", "on device\n"}, 0},
+		{[]string{"mkfs: No space left on device\n", "more\n"}, 1},
+		{[]string{strings.Repeat("x", 100), "failed: No space l", "eft on device", "\n"}, 3},
+	} {
+		told := false
+		o := &output{onFullDisk: func() { told = true }}
+		got := 0
+		for i, p := range tc.pieces {
+			if _, err := o.Write([]byte(p)); err != nil {
+				t.Fatal(err)
+			}
+			if told && got == 0 {
+				got = i + 1
+			}
+		}
+		if got != tc.want || o.String() != strings.Join(tc.pieces, "") {
+			t.Errorf("%q: told after piece %d, want %d", tc.pieces, got, tc.want)
+		}
+	}
+}

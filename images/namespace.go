@@ -58,12 +58,14 @@ func (n namespace) run(ctx context.Context, s script) error {
 		return err
 	}
 	argv := append(n.command(s.Online), "/bin/sh", "-eu", "-c", umask+string(lib)+string(body), "ingot-"+s.Name)
-	var tail bytes.Buffer
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	watched, end := context.WithCancel(ctx)
+	defer end()
+	printed := &output{onFullDisk: end}
+	cmd := exec.CommandContext(watched, argv[0], argv[1:]...)
 	cmd.Env = environment(s.Env)
-	cmd.Stdout = &tail
+	cmd.Stdout = printed
 	if s.Log != nil {
-		cmd.Stdout = io.MultiWriter(&tail, s.Log)
+		cmd.Stdout = io.MultiWriter(printed, s.Log)
 	}
 	cmd.Stderr = cmd.Stdout
 	// A process group of its own: a terminal's Ctrl-C reaches us, and we end
@@ -75,9 +77,28 @@ func (n namespace) run(ctx context.Context, s script) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		return n.explain(s, err, tail.String())
+		return n.explain(s, err, printed.String())
 	}
 	return nil
+}
+
+// output is what a script prints. The first word of a full disk ends the
+// script: mkfs.erofs 1.8 would wait for ever.
+type output struct {
+	bytes.Buffer
+	onFullDisk func()
+}
+
+const fullDisk = "No space left on device" // ENOSPC in the C locale
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	unseen := max(0, o.Len()-len(fullDisk))
+	n, err := o.Buffer.Write(p)
+	if bytes.Contains(o.Bytes()[unseen:], []byte(fullDisk)) {
+		o.onFullDisk()
+	}
+	return n, err
 }
 
 // errScript is a script's own refusal: its last line says what is wrong with
@@ -86,7 +107,7 @@ var errScript = errors.New("refused")
 
 func (namespace) explain(s script, err error, output string) error {
 	// Before a refusal: what does not fit is not the input's fault.
-	if strings.Contains(strings.ToLower(output), "no space left on device") {
+	if strings.Contains(output, fullDisk) {
 		return fault.Machine(fmt.Errorf("%s: the disk is full; make room where the cache is: %w\n%s", s.Name, err, lastLines(output, 5)))
 	}
 	for _, line := range strings.Split(output, "\n") {

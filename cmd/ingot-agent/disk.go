@@ -32,7 +32,7 @@ func mountVar(ctx context.Context) error {
 		definitions = slotDefinitions
 	}
 	if err := run(ctx, "systemd-repart", "--dry-run=no", "--definitions="+definitions, disk); err != nil {
-		return fmt.Errorf("the disk %s could not be partitioned, is it at least 1 GiB larger than the image? %w", disk, err)
+		return fmt.Errorf("the disk %s could not be partitioned; it must hold two root slots and 512 MiB of state, 5 GiB with slots of 2 GiB: %w", disk, err)
 	}
 	device := existing
 	if device == "" {

@@ -99,15 +99,15 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return images.Result{}, err
 	}
-	if err := c.writeInstance(loaded, dir, o.Out); err != nil {
-		return images.Result{}, err
-	}
 	result, err := images.Build(ctx, loaded.Plan, o)
 	c.endProgress()
 	if errors.As(err, new(ignition.Findings)) {
 		return result, located(loaded, err)
 	}
-	return result, err
+	if err != nil {
+		return result, err
+	}
+	return result, c.writeInstance(loaded, dir, o.Out)
 }
 
 func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error) {

@@ -340,7 +340,6 @@ func (s server) secrets(t *testing.T) {
 	if all := o.stdout + o.stderr; strings.Contains(all, "MC4CAQ") || strings.Contains(all, "AKIA") {
 		t.Errorf("the secret is shown:\n%s", all)
 	}
-	// instance.ign is written before the image is begun.
-	wantOutputs(t, filepath.Join(dir, "build"), ".lock", "instance.ign")
+	wantOutputs(t, filepath.Join(dir, "build"), ".lock")
 	wantNothingOf(t, dir)
 }

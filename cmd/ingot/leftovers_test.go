@@ -96,7 +96,7 @@ func (s server) interrupted(t *testing.T) {
 	}
 	wantNothingOf(t, cache)
 	wantNoStages(t, cache, "base", "root", "disk")
-	wantOutputs(t, filepath.Join(dir, "build"), ".lock", "instance.ign")
+	wantOutputs(t, filepath.Join(dir, "build"), ".lock")
 	for _, name := range hostTemporaries(t) {
 		if !slices.Contains(before, name) {
 			t.Errorf("%s is left", name)
@@ -141,7 +141,7 @@ func (s server) fullOutput(t *testing.T) {
 	if o.code != exitMachine || !strings.Contains(o.stderr, "no space left on device") || !strings.Contains(o.stderr, "image.raw") {
 		t.Errorf("exit code %d, want %d and the reason:\n%s", o.code, exitMachine, o.stderr)
 	}
-	if o.stdout != "./.lock\n./instance.ign\n" {
+	if o.stdout != "./.lock\n" {
 		t.Errorf("left on the disk:\n%s", o.stdout)
 	}
 }
@@ -160,6 +160,6 @@ func (s server) fullCache(t *testing.T) {
 			t.Errorf("left in the cache: %s", line)
 		}
 	}
-	wantOutputs(t, filepath.Join(dir, "build"), ".lock", "instance.ign")
+	wantOutputs(t, filepath.Join(dir, "build"), ".lock")
 	wantNothingOf(t, small)
 }

@@ -19,6 +19,9 @@ func checks() []layers.Check {
 		{ID: "system.tmp", Title: "/tmp runs no programs", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/tmp"}, Contains: "noexec",
 		}},
+		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
+			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
+		}},
 		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}},
 	}
 }

@@ -19,10 +19,12 @@ UseHostname=no
 UseHostname=no
 `
 
-// resolved opens LLMNR (5355) unless told not to.
+// resolved only writes /run/systemd/resolve/resolv.conf; it opens LLMNR (5355)
+// and a DNS stub unless told not to.
 const resolved = `[Resolve]
 LLMNR=no
 MulticastDNS=no
+DNSStubListener=no
 `
 
 // 256 MiB of journal is weeks of a quiet server.

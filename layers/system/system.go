@@ -21,9 +21,11 @@ func (Layer) Validate(layers.Site) []layers.Finding { return nil }
 
 // packages is everything the appliance needs besides what the layers ask for.
 // linux-image-cloud-amd64 is Debian's kernel for virtual machines: no
-// firmware, no drivers for hardware that no provider has.
+// firmware, no drivers for hardware that no provider has. libnss-myhostname
+// knows the machine's own name, which is otherwise asked of a stranger's DNS
+// server whenever sudo starts.
 var packages = []string{
-	"ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libpam-systemd",
+	"ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libnss-myhostname", "libpam-systemd",
 	"linux-image-cloud-amd64", "netbase", "procps", "systemd", "systemd-resolved", "systemd-sysv",
 	"systemd-timesyncd", "tzdata", "udev",
 }
@@ -56,12 +58,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 				// It is bound to the former and would be reported as failed.
 				layers.Unit{Name: "systemd-networkd-persistent-storage.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
 			),
-			Links: []layers.Link{
-				{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"},
-				// The local resolver knows the machine's own name: it is not asked
-				// of a stranger's server.
-				{Path: "/etc/resolv.conf", Target: "/run/systemd/resolve/stub-resolv.conf"},
-			},
+			Links:           []layers.Link{{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"}},
 			KernelArguments: kernelArguments,
 		},
 		Identity: []string{"/etc/machine-id", "/etc/hostname"},

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -224,7 +225,7 @@ func (r *run) auth(ctx context.Context, c layers.SSHAuthCheck) (string, error) {
 // forwarding asks sshd to connect somewhere for us: to itself, which would
 // surely answer.
 func (r *run) forwarding(ctx context.Context) (string, error) {
-	conn, err := r.shell.client.DialContext(ctx, "tcp", "127.0.0.1:22")
+	conn, err := r.shell.client.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", r.id.sshPort))
 	if err == nil {
 		conn.Close()
 		return "forwarded", unmet("sshd forwarded a connection")

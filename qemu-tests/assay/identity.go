@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -27,6 +28,7 @@ type Identity struct {
 	serverPublic string
 	serverTunnel string // address of the server in the tunnel, without a length
 	clientTunnel string
+	sshPort      string
 }
 
 // Addresses inside the tunnel during an assay.
@@ -75,6 +77,11 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 		return Identity{}, conflicts[0]
 	}
 	id.Plan = plan
+	for _, p := range plan.Ports {
+		if p.Layer == "ssh" {
+			id.sshPort = strconv.Itoa(p.Port)
+		}
+	}
 	config, err := ignition.Instance(plan, func(slot layers.SecretSlot) ([]byte, error) {
 		if slot.Name != wireguard.PrivateKeySlot {
 			return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)

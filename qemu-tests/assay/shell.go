@@ -27,7 +27,7 @@ const sshTime = 10 * time.Second
 func (b *Booted) login(ctx context.Context, t *internet.Tunnel, user, fingerprint string, method ssh.AuthMethod) (*ssh.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
 	defer cancel()
-	addr := net.JoinHostPort(b.id.serverTunnel, "22")
+	addr := net.JoinHostPort(b.id.serverTunnel, b.id.sshPort)
 	conn, err := t.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to SSH in the tunnel: %w", err)
