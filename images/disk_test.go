@@ -96,14 +96,12 @@ func TestSgdiskAcceptsTheTable(t *testing.T) {
 	t.Parallel()
 	p := fakeParts(t)
 	disk := newDisk(t, p)
-	verify := func() string {
+	verify := func() (string, bool) {
 		out, err := foreign(t, "sgdisk", "-v", disk)
-		if err != nil {
-			t.Fatalf("sgdisk: %v\n%s", err, out)
-		}
-		return out
+		// It finds "no problems" also in a table that it had to repair.
+		return out, err == nil && strings.Contains(out, "No problems found") && !strings.Contains(out, "CRC") && !strings.Contains(out, "Caution")
 	}
-	if out := verify(); !strings.Contains(out, "No problems found") {
+	if out, ok := verify(); !ok {
 		t.Errorf("sgdisk -v:\n%s", out)
 	}
 	want := map[int][2]string{ // sgdisk's codes, from its man page and the Discoverable Partitions Specification
@@ -117,9 +115,16 @@ func TestSgdiskAcceptsTheTable(t *testing.T) {
 			t.Errorf("partition %d: want type and UUID %s (%v):\n%s", index, ids, err, out)
 		}
 	}
-	change(t, disk, 2*sectorSize+56, 'X') // the first entry's name
-	if out := verify(); strings.Contains(out, "No problems found") {
-		t.Errorf("sgdisk -v does not see a changed entry:\n%s", out)
+	for what, offset := range map[string]int64{"header": sectorSize + 56, "entry": 2*sectorSize + 56, "protective MBR": 450} {
+		b, err := os.ReadFile(cut(t, disk, offset, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, disk, offset, b[0]^1)
+		if out, ok := verify(); ok {
+			t.Errorf("sgdisk -v does not see a changed %s:\n%s", what, out)
+		}
+		change(t, disk, offset, b[0])
 	}
 }
 

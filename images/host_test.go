@@ -2,6 +2,7 @@ package images
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,14 +120,14 @@ func TestOutputSeesAFullDisk(t *testing.T) {
 		o := &output{onFullDisk: func() { told = true }}
 		got := 0
 		for i, p := range tc.pieces {
-			if _, err := o.Write([]byte(p)); err != nil {
+			if _, err := io.Copy(o, io.LimitReader(strings.NewReader(p), 1<<20)); err != nil { // as exec does
 				t.Fatal(err)
 			}
 			if told && got == 0 {
 				got = i + 1
 			}
 		}
-		if got != tc.want || o.String() != strings.Join(tc.pieces, "") {
+		if got != tc.want || o.all.String() != strings.Join(tc.pieces, "") {
 			t.Errorf("%q: told after piece %d, want %d", tc.pieces, got, tc.want)
 		}
 	}

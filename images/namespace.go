@@ -77,7 +77,7 @@ func (n namespace) run(ctx context.Context, s script) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		return n.explain(s, err, printed.String())
+		return n.explain(s, err, printed.all.String())
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (n namespace) run(ctx context.Context, s script) error {
 // output is what a script prints. The first word of a full disk ends the
 // script: mkfs.erofs 1.8 would wait for ever.
 type output struct {
-	bytes.Buffer
+	all        bytes.Buffer // not embedded: io.Copy would use its ReadFrom
 	onFullDisk func()
 }
 
@@ -93,9 +93,9 @@ const fullDisk = "No space left on device" // ENOSPC in the C locale
 
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
-	unseen := max(0, o.Len()-len(fullDisk))
-	n, err := o.Buffer.Write(p)
-	if bytes.Contains(o.Bytes()[unseen:], []byte(fullDisk)) {
+	unseen := max(0, o.all.Len()-len(fullDisk))
+	n, err := o.all.Write(p)
+	if bytes.Contains(o.all.Bytes()[unseen:], []byte(fullDisk)) {
 		o.onFullDisk()
 	}
 	return n, err

@@ -76,7 +76,7 @@ func hostTemporaries(t *testing.T) []string {
 // interrupted: Ctrl-C in the middle of the packages' installation leaves no
 // process, no mount and no file.
 func (s server) interrupted(t *testing.T) {
-	dir, cache := s.copy(t), s.linked(t, "base")
+	dir, cache := s.copy(t), s.linked(t, "base", "root", "disk")
 	before := hostTemporaries(t)
 	cmd := ingot(t, cache, "build", dir)
 	done := make(chan outcome)

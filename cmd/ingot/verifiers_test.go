@@ -84,18 +84,17 @@ func (s server) verifiers(t *testing.T) {
 		if err := os.Truncate(head, s.result.Bytes); err != nil {
 			t.Fatal(err)
 		}
-		out, err := foreign(t, "sgdisk", "-v", s.result.Image)
-		if err != nil || !strings.Contains(out, "No problems found") {
-			t.Errorf("sgdisk -v: %v\n%s", err, out)
+		if out, ok := tableIsFine(t, s.result.Image); !ok {
+			t.Errorf("sgdisk -v:\n%s", out)
 		}
 		backup := section(t, s.result.Image, s.result.Bytes-1<<20, 1<<20)
 		copyInto(t, backup, head, s.result.Bytes-1<<20)
-		if out, err := foreign(t, "sgdisk", "-v", head); err != nil || !strings.Contains(out, "No problems found") {
-			t.Fatalf("the copy of both tables: %v\n%s", err, out)
+		if out, ok := tableIsFine(t, head); !ok {
+			t.Fatalf("the copy of both tables:\n%s", out)
 		}
 		for _, offset := range []int64{512 + 56, 1024 + 32, s.result.Bytes - 512 + 56} { // header, entries, backup
 			flip(t, head, offset)
-			if out, _ := foreign(t, "sgdisk", "-v", head); strings.Contains(out, "No problems found") {
+			if out, ok := tableIsFine(t, head); ok {
 				t.Errorf("sgdisk -v does not see a flipped bit at %d:\n%s", offset, out)
 			}
 			flip(t, head, offset)
@@ -114,12 +113,12 @@ func (s server) verifiers(t *testing.T) {
 	})
 	root := s.partition(t, 3, s.rootBytes(t))
 	t.Run("fsck.erofs", func(t *testing.T) {
-		if out, err := foreign(t, "fsck.erofs", root); err != nil {
-			t.Errorf("fsck.erofs: %v\n%s", err, out)
+		if out, ok := erofsIsFine(t, root); !ok {
+			t.Errorf("fsck.erofs:\n%s", out)
 		}
 		const volumeName = 1024 + 64 // in the superblock, fs/erofs/erofs_fs.h
 		flip(t, root, volumeName)
-		if out, err := foreign(t, "fsck.erofs", root); err == nil {
+		if out, ok := erofsIsFine(t, root); ok {
 			t.Errorf("fsck.erofs does not see a flipped bit in the superblock:\n%s", out)
 		}
 		flip(t, root, volumeName)
@@ -141,6 +140,20 @@ func (s server) verifiers(t *testing.T) {
 			flip(t, file, offset)
 		}
 	})
+}
+
+// tableIsFine: sgdisk finds "no problems" also in a table it had to repair.
+func tableIsFine(t *testing.T, disk string) (string, bool) {
+	t.Helper()
+	out, err := foreign(t, "sgdisk", "-v", disk)
+	return out, err == nil && strings.Contains(out, "No problems found") && !strings.Contains(out, "CRC") && !strings.Contains(out, "Caution")
+}
+
+// erofsIsFine: fsck.erofs 1.5 exits 0 when the superblock is broken.
+func erofsIsFine(t *testing.T, image string) (string, bool) {
+	t.Helper()
+	out, err := foreign(t, "fsck.erofs", image)
+	return out, err == nil && !strings.Contains(out, "<E>")
 }
 
 func copyInto(t *testing.T, from, to string, offset int64) {

@@ -457,6 +457,7 @@ func TestSabotage(t *testing.T) {
 	if err := m.Savevm(t.Context(), "healthy"); err != nil {
 		t.Fatal(err)
 	}
+	all := t // a connection outlives the subtest that makes it
 	for _, sab := range sabotages {
 		t.Run(sab.check, func(t *testing.T) {
 			check := r.find(t, sab.check)
@@ -473,7 +474,7 @@ func TestSabotage(t *testing.T) {
 			if err := m.Loadvm(t.Context(), "healthy"); err != nil {
 				t.Fatal(err)
 			}
-			s = s.again(t)
+			s = s.again(all)
 			r.tunnel, r.shell = s.tunnel, s.shell
 		})
 	}
