@@ -11,7 +11,7 @@ import (
 
 func TestCopyTree(t *testing.T) {
 	src, dst := t.TempDir(), filepath.Join(t.TempDir(), "etc")
-	for p, mode := range map[string]uint32{"hostname": 0o644, "secrets/key": 0o640, "secrets/none": 0, "setuid": 0o4755} {
+	for p, mode := range map[string]uint32{"hostname": 0o644, "secrets/key": 0o640, "secrets/read": 0o400, "setuid": 0o4755} {
 		write(t, filepath.Join(src, p), "content of "+p)
 		must(t, syscall.Chmod(filepath.Join(src, p), mode))
 	}
@@ -22,7 +22,7 @@ func TestCopyTree(t *testing.T) {
 		"hostname":     0o644,
 		"secrets":      0o750 | os.ModeDir, // the sticky bit stays behind
 		"secrets/key":  0o640,
-		"secrets/none": 0,
+		"secrets/read": 0o400,
 		"setuid":       0o755, // and so does setuid
 	} {
 		info, err := os.Lstat(filepath.Join(dst, p))

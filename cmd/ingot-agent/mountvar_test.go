@@ -85,7 +85,7 @@ func TestMountVarFails(t *testing.T) {
 		{"no such partition", func(t *testing.T) { newImage(t, hashB) }, "no partition has the root slot's UUID bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"},
 		{"disks do not settle", func(t *testing.T) { fake(t, "udevadm", "exit 1") }, "wait for the disks"},
 		{"blkid fails", func(t *testing.T) { fake(t, "blkid", "exit 4") }, "look for the label ingot-var"},
-		{"disk too small", func(t *testing.T) { fake(t, "systemd-repart", "exit 1") }, "is it at least 1 GiB larger than the image?"},
+		{"disk too small", func(t *testing.T) { fake(t, "systemd-repart", "exit 1") }, "it must hold two root slots"},
 		{"damaged", func(t *testing.T) { fake(t, "e2fsck", "exit 4") }, "/dev/vda5 is damaged beyond automatic repair"},
 		{"repaired", func(t *testing.T) { fake(t, "e2fsck", "exit 1") }, "mount /dev/vda5 on /var"},
 	} {
