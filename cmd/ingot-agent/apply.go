@@ -86,6 +86,8 @@ func reprovisionAsked() bool {
 // power cut at any point leaves the old identity or the new one.
 func apply(ctx context.Context, allowed allowlist, rootHash string, config []byte) error {
 	next := identityDir + ".new"
+	unpin(identityDir)
+	unpin(next)
 	if err := os.RemoveAll(next); err != nil {
 		return err
 	}

@@ -146,6 +146,7 @@ func (a allowlist) foreign(etcDir string) ([]string, error) {
 // sweep removes what does not belong into an identity and returns what it
 // removed.
 func (a allowlist) sweep(etcDir string) ([]string, error) {
+	unpin(etcDir)
 	foreign, err := a.foreign(etcDir)
 	if err != nil {
 		return nil, err
