@@ -2,6 +2,7 @@ package images
 
 import (
 	"archive/tar"
+	"bytes"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -139,12 +140,18 @@ func TestScanTar(t *testing.T) {
 
 func TestScanTarRefusesABrokenArchive(t *testing.T) {
 	t.Parallel()
-	file := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "./etc/a", Linkname: strings.Repeat("x", 4096)})
-	if err := os.Truncate(file, 2048); err != nil {
-		t.Fatal(err)
-	}
-	if found, err := scanTar(file); err == nil {
-		t.Errorf("a truncated archive was read as %v", found)
+	for name, spoil := range map[string]func(file string) error{
+		"truncated":    func(file string) error { return os.Truncate(file, 2048) },
+		"not a header": func(file string) error { return os.WriteFile(file, bytes.Repeat([]byte("x"), 2048), 0o644) },
+		"missing":      os.Remove,
+	} {
+		file := archive(t, tar.Header{Typeflag: tar.TypeReg, Name: "./etc/a", Linkname: strings.Repeat("x", 4096)})
+		if err := spoil(file); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := scanTar(file); err == nil {
+			t.Errorf("%s: read as %v", name, found)
+		}
 	}
 }
 

@@ -32,7 +32,11 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int 
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		c.failure(errors.New("interrupted"))
+	default:
 		c.failure(err)
 	}
 	return exitCode(ctx, err)
