@@ -83,6 +83,10 @@ func newestPackage(d debs, packages []Package) (int64, error) {
 	return newest, nil
 }
 
+// downloadTime ends a download that stalls: the largest package, 80 MB, takes
+// this long at 140 kB/s.
+const downloadTime = 10 * time.Minute
+
 // downloadTries covers a mirror's passing fault.
 const downloadTries = 3
 
@@ -118,7 +122,8 @@ func (d debs) try(ctx context.Context, mirror string, p Package) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Timeout: downloadTime}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("the mirror cannot be reached: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,11 +177,6 @@ func replace(t *testing.T, dir, old, new string) {
 	write(t, file, strings.Replace(string(b), old, new, 1))
 }
 
-// reason is a new text for the example's port, so that no cache has its root.
-func reason() string { return fmt.Sprintf("why: tested at %d", time.Now().UnixNano()) }
-
-const oldReason = "why: HTTPS reverse proxy"
-
 // wantOutputs wants a build folder to hold exactly these files.
 func wantOutputs(t *testing.T, dir string, want ...string) {
 	t.Helper()
@@ -242,14 +236,14 @@ func (s server) cached(t *testing.T) {
 // twoAtOnce: the second build of a folder waits for the first and then finds
 // all of its work.
 func (s server) twoAtOnce(t *testing.T) {
-	dir := s.copy(t)
-	replace(t, dir, oldReason, reason())
+	dir, cache := s.copy(t), s.linked(t, "root", "disk")
+	replace(t, dir, "why: HTTPS reverse proxy", "why: another reason")
 	first := make(chan outcome)
-	go func() { first <- finish(t, ingot(t, s.cache, "build", "--json", dir)) }()
+	go func() { first <- finish(t, ingot(t, cache, "build", "--json", dir)) }()
 	lock := filepath.Join(dir, "build", ".lock")
 	await(t, "the first build", func() bool { return len(holders(lock)) == 1 })
 	second := make(chan outcome)
-	go func() { second <- finish(t, ingot(t, s.cache, "build", "--json", dir)) }()
+	go func() { second <- finish(t, ingot(t, cache, "build", "--json", dir)) }()
 	await(t, "the second build", func() bool { return len(holders(lock)) == 2 })
 	select {
 	case o := <-second:

@@ -149,7 +149,6 @@ func (s server) fullOutput(t *testing.T) {
 // fullCache: the root does not fit into the cache.
 func (s server) fullCache(t *testing.T) {
 	dir, cache := s.copy(t), s.linked(t, "root", "disk")
-	replace(t, dir, oldReason, reason())
 	small := t.TempDir()
 	o := onSmallDisk(t, ingot(t, small, "build", "--quiet", dir), small, "24m", `cp -a "`+cache+`/stages" "$disk"`)
 	if o.code != exitMachine || !strings.Contains(o.stderr, "the disk is full") {
