@@ -1,6 +1,7 @@
 # Ingot. "make demo" and "make test" work on a bare Debian 12 or 13 with git,
 # make and the Go version of go.mod, as root or with sudo.
 GO ?= go
+cache = $${INGOT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ingot}
 build = $(GO) build -trimpath -buildvcs=false
 
 .PHONY: all setup demo test short lint clean
@@ -17,6 +18,8 @@ demo: setup all ## build the openclaw example, boot it, prove it
 
 test: setup all lint ## every test, machines in QEMU included
 	$(GO) test -p 1 -timeout 60m ./...
+	# Once more with the QEMU that the others have put into the cache.
+	INGOT_TOOLS=$$(ls -d $(cache)/stages/tools-*/tree | tail -n 1) $(GO) test -timeout 10m ./qemu-tests/vm
 
 short: all ## the tests that boot nothing and build nothing
 	$(GO) test -short ./...
