@@ -6,16 +6,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"ingot/ignition/ignitiontest"
 )
 
 // The real Ignition, at the version of go.mod, writes what the plan says.
 
 func TestIgnitionAppliesTheImage(t *testing.T) {
-	program := realIgnition(t)
+	program := ignitiontest.Program(t)
 	tree := smallTree(t)
 	apply(t, program, tree, configs(t, server(t))["image"])
 	preset(t, tree)
@@ -53,7 +54,7 @@ func TestIgnitionAppliesTheImage(t *testing.T) {
 }
 
 func TestIgnitionAppliesTheInstance(t *testing.T) {
-	program := realIgnition(t)
+	program := ignitiontest.Program(t)
 	tree := smallTree(t)
 	apply(t, program, tree, configs(t, server(t))["instance"])
 	for p, want := range map[string]string{
@@ -66,34 +67,6 @@ func TestIgnitionAppliesTheInstance(t *testing.T) {
 			t.Errorf("%s is %q, want %q", p, got, want)
 		}
 	}
-}
-
-// realIgnition builds Ignition once for each version and keeps it in the
-// user's cache.
-func realIgnition(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: building and running the real Ignition takes a minute")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("the real Ignition changes owners and enters the tree with chroot: run as root")
-	}
-	const module = "github.com/coreos/ignition/v2"
-	version := strings.TrimSpace(output(t, "go", "list", "-m", "-f", "{{.Version}}", module))
-	cache, err := os.UserCacheDir()
-	must(t, err)
-	program := filepath.Join(cache, "ingot", "test", fmt.Sprintf("ignition-%s-%s-%s", version, runtime.Version(), runtime.GOARCH))
-	if _, err := os.Stat(program); err == nil {
-		return program
-	}
-	must(t, os.MkdirAll(filepath.Dir(program), 0o755))
-	next, err := os.MkdirTemp(filepath.Dir(program), "build-")
-	must(t, err)
-	defer os.RemoveAll(next)
-	flags := fmt.Sprintf("-s -w -X %[1]s/internal/distro.selinuxRelabel=false -X %[1]s/internal/distro.resultFilePath=", module)
-	output(t, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", filepath.Join(next, "ignition"), module+"/internal")
-	must(t, os.Rename(filepath.Join(next, "ignition"), program))
-	return program
 }
 
 // smallTree is what Ignition and the programs it calls need of a system, with

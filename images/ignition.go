@@ -11,11 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"ingot"
 	"ingot/fault"
+	"ingot/ignition/source"
 )
-
-const ignitionModule = "github.com/coreos/ignition/v2"
 
 // ignitionFlags are the linker flags for the real Ignition. The distro
 // variables that are not set here keep names that a Debian tree has in PATH
@@ -23,28 +21,18 @@ const ignitionModule = "github.com/coreos/ignition/v2"
 // since an instance config has no disks.
 func ignitionFlags() string {
 	set := func(name, value string) string {
-		return fmt.Sprintf("-X %s/internal/%s=%s", ignitionModule, name, value)
+		return fmt.Sprintf("-X %s/internal/%s=%s", source.Module, name, value)
 	}
 	return strings.Join([]string{
 		"-s", "-w", "-linkmode", "external", "-extldflags", "-static", "-buildid=",
-		set("version.Raw", ignitionVersion()),
+		set("version.Raw", source.Version()),
 		set("distro.selinuxRelabel", "false"), // Debian has no /etc/selinux/config
 		set("distro.resultFilePath", ""),      // a time stamp would be in every image
 		set("distro.writeAuthorizedKeysFragment", "false"),
 	}, " ")
 }
 
-// ignitionVersion is Ignition's version in our go.mod, "v2.27.0".
-func ignitionVersion() string {
-	for line := range strings.Lines(ingot.GoMod) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == ignitionModule {
-			return f[1]
-		}
-	}
-	return "unknown"
-}
-
-// buildIgnition compiles the Ignition of go.mod in the compiler tree and
+// buildIgnition compiles the pinned Ignition in the compiler tree and
 // returns its stage directory and the binary's SHA-256.
 func (b *builder) buildIgnition(ctx context.Context, compiler string, packages []Package) (string, string, error) {
 	goroot, err := goEnv(ctx, "GOROOT")
@@ -55,7 +43,7 @@ func (b *builder) buildIgnition(ctx context.Context, compiler string, packages [
 	if err != nil {
 		return "", "", err
 	}
-	key, err := digest([]any{"ignition", ingot.GoMod, ingot.GoSum, packages, version, ignitionFlags(), scriptDigest("ignition")})
+	key, err := digest([]any{"ignition", source.GoMod, source.GoSum, packages, version, ignitionFlags(), scriptDigest("ignition")})
 	if err != nil {
 		return "", "", err
 	}
@@ -85,17 +73,17 @@ func (b *builder) buildIgnition(ctx context.Context, compiler string, packages [
 }
 
 // downloadModules fills the module cache with what Ignition needs, at the
-// versions and digests of our own go.mod and go.sum.
+// pinned versions and digests.
 func downloadModules(ctx context.Context, dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	for name, content := range map[string]string{"go.mod": ingot.GoMod, "go.sum": ingot.GoSum} {
+	for name, content := range map[string]string{"go.mod": source.GoMod, "go.sum": source.GoSum} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return "", err
 		}
 	}
-	list := exec.CommandContext(ctx, "go", "list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", ignitionModule+"/internal")
+	list := exec.CommandContext(ctx, "go", "list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", source.Module+"/internal")
 	list.Dir = dir
 	list.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := list.CombinedOutput(); err != nil {

@@ -6,6 +6,9 @@ type Check struct {
 	Layer string // set by Merge
 	ID    string // unique, "ssh.no-password"
 	Title string // one line for people, "password login is refused"
+	// Sabotage is a shell command that root runs on the booted machine, after
+	// which this check must fail: a check that was never seen failing is none.
+	Sabotage string
 
 	Sysctl   *SysctlCheck
 	File     *FileCheck
@@ -14,6 +17,7 @@ type Check struct {
 	SSHAuth  *SSHAuthCheck
 	Listener *ListenerCheck
 	Ping     *PingCheck
+	Exposure *ExposureCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -60,3 +64,9 @@ type ListenerCheck struct{}
 // PingCheck wants a stranger's echo request answered or not, over IPv4 and
 // IPv6.
 type PingCheck struct{ Answered bool }
+
+// ExposureCheck wants a service's sandbox to leave no more than Max open.
+type ExposureCheck struct {
+	Unit string
+	Max  float64 // "systemd-analyze security", 0.0 (tight) to 10.0
+}

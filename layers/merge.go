@@ -69,6 +69,24 @@ func (m *merger) add(layer string, c Contribution) {
 		port.Layer = layer
 		p.Ports = append(p.Ports, port)
 	}
+	for _, e := range c.Egress {
+		e.Layer = layer
+		p.Egress = append(p.Egress, e)
+	}
+	for _, f := range c.Forwards {
+		m.claim(layer, fmt.Sprintf("forward from %s to %s", f.In, f.Out))
+		f.Layer = layer
+		p.Forwards = append(p.Forwards, f)
+	}
+	for _, s := range c.SUID {
+		m.claim(layer, "suid "+path.Clean(s.Path))
+		s.Layer = layer
+		p.SUID = append(p.SUID, s)
+	}
+	for _, r := range c.Removed {
+		r.Layer = layer
+		p.Removed = append(p.Removed, r)
+	}
 	for _, s := range c.Secrets {
 		m.claim(layer, "secret slot "+s.Name)
 		s.Layer = layer
@@ -148,6 +166,7 @@ func mergeUnits(dst, src []Unit) []Unit {
 		d := dst[i]
 		d.Contents = cmp.Or(d.Contents, u.Contents)
 		d.Enabled = cmp.Or(d.Enabled, u.Enabled)
+		d.Why = cmp.Or(d.Why, u.Why)
 		d.Mask = d.Mask || u.Mask
 		d.Dropins = slices.Concat(d.Dropins, u.Dropins)
 		dst[i] = d

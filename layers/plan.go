@@ -68,9 +68,13 @@ type Contribution struct {
 	Instance   Fragment // this server's identity, applied at first boot; files and directories below /etc only
 	Identity   []string // path.Match patterns of what Instance may write, e.g. /etc/ssh/authorized_keys.d/*
 	Ports      []Port
+	Egress     []Egress  // what the machine itself must reach, for the allowlist of the firewall
+	Forwards   []Forward // what may pass through the machine
 	Secrets    []SecretSlot
 	State      []State
-	Disposable []string // package paths under /var that may be dropped, path.Match patterns
+	Disposable []string  // package paths under /var that may be dropped, path.Match patterns
+	SUID       []SUID    // files that keep their set-user-ID or set-group-ID bit; all others lose it
+	Removed    []Removal // what packages bring and the image must not have
 	Validators []Validator
 	Checks     []Check
 }
@@ -96,6 +100,11 @@ type File struct {
 	// SecretSlot names the slot whose value becomes the content. Only for
 	// instance files: an image never holds a secret.
 	SecretSlot string
+	// Why says in one line what the file is for; "ingot explain" shows it.
+	Why string
+	// Option leads from the layer's node in ingot.yaml to the option that
+	// made the file; nil is the layer itself. Path elements are as in [Finding].
+	Option []any
 }
 
 // Directory is a directory that must exist with this owner and mode.
@@ -138,6 +147,7 @@ type Unit struct {
 	Mask     bool
 	Contents string // empty: the unit comes from a package
 	Dropins  []Dropin
+	Why      string // one line, for "ingot explain"
 }
 
 // Dropin is NAME.conf in a unit's drop-in folder.
@@ -166,6 +176,46 @@ type Port struct {
 	// Silent ports answer only to peers with the right key (WireGuard): a
 	// stranger's probe sees them as filtered.
 	Silent bool
+	// NewPerMinute is how many new connections a minute the firewall lets one
+	// address (an IPv6 /64) make; 0 is no limit.
+	NewPerMinute int
+	// Option leads from the layer's node in ingot.yaml to the option that
+	// opened the port; nil is the layer itself.
+	Option []any
+}
+
+// Egress is one thing that the machine's own programs must reach. It matters
+// when the firewall's egress policy is an allowlist.
+type Egress struct {
+	Layer string // set by Merge
+	Proto string // "tcp" or "udp"
+	Port  int    // 1 to 65535
+	CIDR  string // destination, e.g. "192.0.2.0/24"; empty is anywhere
+	Why   string // one line; becomes the nft comment
+}
+
+// Forward lets packets pass from one interface to another, and the answers
+// back. Everything else that would pass through the machine is dropped.
+type Forward struct {
+	Layer      string // set by Merge
+	In, Out    string // interface names; an empty Out is any but In
+	Masquerade bool   // give the packets the machine's own address
+	Why        string // one line; becomes the nft comment
+}
+
+// SUID is a file that may keep its set-user-ID or set-group-ID bit.
+type SUID struct {
+	Layer string // set by Merge
+	Path  string // absolute, after links, e.g. "/usr/bin/sudo"
+	Why   string
+}
+
+// Removal takes paths out of the finished tree: what a package cannot be
+// without and the appliance must be.
+type Removal struct {
+	Layer   string // set by Merge
+	Pattern string // path.Match pattern of absolute paths; folders go whole
+	Why     string
 }
 
 // SecretSlot is a secret that the instance brings and the image must not hold.
@@ -208,9 +258,13 @@ type Plan struct {
 	Instance   Fragment
 	Identity   []string
 	Ports      []Port
+	Egress     []Egress
+	Forwards   []Forward
 	Secrets    []SecretSlot
 	State      []State
 	Disposable []string
+	SUID       []SUID
+	Removed    []Removal
 	Validators []Validator
 	Checks     []Check
 	// Owner says which layer contributed a path, unit, user or group:

@@ -7,9 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+
+	"ingot/ignition/ignitiontest"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,42 +18,13 @@ import (
 // enterWithIgnition is enterInitrd with the real Ignition in place of the fake.
 func enterWithIgnition(t *testing.T) {
 	t.Helper()
-	program, err := os.ReadFile(realIgnition(t))
+	program, err := os.ReadFile(ignitiontest.Program(t))
 	must(t, err)
 	enterInitrd(t)
 	must(t, os.WriteFile("/fakes/ignition", program, 0o755))
 	write(t, sysroot+"/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
 	write(t, sysroot+"/etc/group", "root:x:0:\nsystemd-network:x:998:\n")
 	must(t, unix.Mount("", "/usr", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")) // whatever happens
-}
-
-// realIgnition builds the version in go.mod once and keeps it in the user's
-// cache, where package ignition's tests look as well.
-func realIgnition(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: building the real Ignition takes a minute")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("the real Ignition changes owners and enters the root with chroot: run as root")
-	}
-	const module = "github.com/coreos/ignition/v2"
-	cache, err := os.UserCacheDir()
-	must(t, err)
-	name := fmt.Sprintf("ignition-%s-%s-%s", output(t, "go", "list", "-m", "-f", "{{.Version}}", module), runtime.Version(), runtime.GOARCH)
-	program := filepath.Join(cache, "ingot", "test", name)
-	if exists(program) {
-		return program
-	}
-	must(t, os.MkdirAll(filepath.Dir(program), 0o755))
-	next, err := os.MkdirTemp(filepath.Dir(program), "build-")
-	must(t, err)
-	defer os.RemoveAll(next)
-	// What Ignition would otherwise expect of a Fedora or leave behind.
-	flags := fmt.Sprintf("-s -w -X %[1]s/internal/distro.selinuxRelabel=false -X %[1]s/internal/distro.resultFilePath=", module)
-	output(t, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", filepath.Join(next, "ignition"), module+"/internal")
-	must(t, os.Rename(filepath.Join(next, "ignition"), program))
-	return program
 }
 
 func output(t *testing.T, name string, args ...string) string {

@@ -1,6 +1,6 @@
 # Builds the real Ignition, static, against the libblkid of a locked tree.
 # TREE: compiler tree · GOROOT, GOMODCACHE: the host's, read-only ·
-# MODULE: folder with our go.mod and go.sum · LDFLAGS · OUT
+# MODULE: folder with the pinned go.mod and go.sum · LDFLAGS · OUT
 overlay "$TREE" "$OUT/build"
 root="$OUT/build/root"
 api "$root"
