@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,15 +24,6 @@ func enterWithIgnition(t *testing.T) {
 	write(t, sysroot+"/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
 	write(t, sysroot+"/etc/group", "root:x:0:\nsystemd-network:x:998:\n")
 	must(t, unix.Mount("", "/usr", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")) // whatever happens
-}
-
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	must(t, err)
-	return strings.TrimSpace(string(out))
 }
 
 // ign is an Ignition config of files, each given as its JSON without contents
