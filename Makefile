@@ -4,7 +4,7 @@ GO ?= go
 cache = $${INGOT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ingot}
 build = $(GO) build -trimpath -buildvcs=false
 
-.PHONY: all setup demo test short lint clean
+.PHONY: all setup demo test short sabotage lint clean
 
 all: ## build the programs into bin/
 	$(build) -o bin/ingot ./cmd/ingot
@@ -23,6 +23,9 @@ test: setup all lint ## every test, machines in QEMU included
 
 short: all ## the tests that boot nothing and build nothing
 	$(GO) test -short ./...
+
+sabotage: setup all ## break the running example in every way its checks know, and see each caught
+	$(GO) test -timeout 60m -v -run '^TestSabotage$$' ./qemu-tests/assay -sabotage-all
 
 lint: ## formatting, vet, staticcheck, known vulnerabilities, scripts
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on these files"; exit 1; }

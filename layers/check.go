@@ -70,3 +70,11 @@ type ExposureCheck struct {
 	Unit string
 	Max  float64 // "systemd-analyze security", 0.0 (tight) to 10.0
 }
+
+// SabotageEtc is the sabotage for checks that files below /etc are sealed: it
+// lays a file system over /etc that root can write. More commands may follow
+// after "&&".
+const SabotageEtc = "mkdir /run/upper /run/work && mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc"
+
+// SabotageUsr does the same to /usr.
+const SabotageUsr = "mkdir /run/upper /run/work && mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr"

@@ -65,7 +65,8 @@ func checks(user string) []layers.Check {
 	return []layers.Check{
 		{
 			ID: "admin.sudoers", Title: "sudoers is root's and read-only",
-			File: &layers.FileCheck{Path: "/etc/sudoers.d/10-ingot-admin", Owner: "root:root", Mode: 0o440, ReadOnly: true},
+			File:     &layers.FileCheck{Path: "/etc/sudoers.d/10-ingot-admin", Owner: "root:root", Mode: 0o440, ReadOnly: true},
+			Sabotage: layers.SabotageEtc,
 		},
 		{
 			ID: "admin.sudo", Title: "the administrator becomes root without a password",
@@ -81,7 +82,8 @@ func checks(user string) []layers.Check {
 		},
 		{
 			ID: "admin.home", Title: "the administrator's home is private",
-			File: &layers.FileCheck{Path: "/var/home/" + user, Owner: user + ":" + user, Mode: 0o700},
+			File:     &layers.FileCheck{Path: "/var/home/" + user, Owner: user + ":" + user, Mode: 0o700},
+			Sabotage: "chmod 0755 /var/home/" + user,
 		},
 	}
 }

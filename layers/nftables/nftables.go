@@ -144,7 +144,8 @@ func checks(ping bool) []layers.Check {
 	return []layers.Check{
 		{
 			ID: "nftables.ping", Title: "a stranger's ping is answered only when asked for",
-			Ping: &layers.PingCheck{Answered: ping},
+			Ping:     &layers.PingCheck{Answered: ping},
+			Sabotage: pingSabotage(ping),
 		},
 		{
 			ID: "nftables.service", Title: "the firewall is loaded",
@@ -155,12 +156,14 @@ func checks(ping bool) []layers.Check {
 			Command: &layers.CommandCheck{
 				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "inbound"}, Contains: "policy drop;",
 			},
+			Sabotage: "nft chain inet " + table + " inbound '{ policy accept; }'",
 		},
 		{
 			ID: "nftables.forwarded", Title: "nothing is forwarded",
 			Command: &layers.CommandCheck{
 				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "forwarded"}, Contains: "policy drop;",
 			},
+			Sabotage: "nft chain inet " + table + " forwarded '{ policy accept; }'",
 		},
 		{
 			ID: "nftables.fails-closed", Title: "networking requires the firewall",
@@ -170,13 +173,23 @@ func checks(ping bool) []layers.Check {
 		},
 		{
 			ID: "nftables.ruleset", Title: "the ruleset is sealed",
-			File: &layers.FileCheck{Path: rulesetPath, Owner: "root:root", Mode: 0o644, ReadOnly: true},
+			File:     &layers.FileCheck{Path: rulesetPath, Owner: "root:root", Mode: 0o644, ReadOnly: true},
+			Sabotage: layers.SabotageEtc,
 		},
 		{
 			ID: "nftables.metadata", Title: "only root reaches the metadata service",
 			Command: &layers.CommandCheck{
 				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "outbound"}, Contains: "skuid != 0",
 			},
+			Sabotage: "nft flush chain inet " + table + " outbound",
 		},
 	}
+}
+
+func pingSabotage(answered bool) string {
+	verdict := "accept"
+	if answered {
+		verdict = "drop"
+	}
+	return "nft insert rule inet " + table + " inbound icmp type echo-request " + verdict
 }

@@ -30,7 +30,8 @@ func (l Layer) checks(user, keys string) []layers.Check {
 		},
 		{
 			ID: "ssh.socket", Title: "sshd listens on the tunnel interface",
-			Unit: &layers.UnitCheck{Name: "ssh.socket", State: "active"},
+			Unit:     &layers.UnitCheck{Name: "ssh.socket", State: "active"},
+			Sabotage: "systemctl stop ssh.socket",
 		},
 		{
 			ID: "ssh.no-vsock", Title: "systemd offers no second way to sshd",
@@ -41,7 +42,8 @@ func (l Layer) checks(user, keys string) []layers.Check {
 		},
 		{
 			ID: "ssh.config", Title: "sshd_config is sealed",
-			File: &layers.FileCheck{Path: "/etc/ssh/sshd_config", Owner: "root:root", Mode: 0o644, ReadOnly: true},
+			File:     &layers.FileCheck{Path: "/etc/ssh/sshd_config", Owner: "root:root", Mode: 0o644, ReadOnly: true},
+			Sabotage: layers.SabotageEtc,
 		},
 		{
 			ID: "ssh.authorized-keys", Title: "the administrator's keys are root's",
@@ -49,7 +51,8 @@ func (l Layer) checks(user, keys string) []layers.Check {
 		},
 		{
 			ID: "ssh.host-key", Title: "the host key is root's and private",
-			File: &layers.FileCheck{Path: HostKey, Owner: "root:root", Mode: 0o600},
+			File:     &layers.FileCheck{Path: HostKey, Owner: "root:root", Mode: 0o600},
+			Sabotage: "chmod 0644 " + HostKey,
 		},
 	}
 }

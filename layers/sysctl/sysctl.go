@@ -117,8 +117,15 @@ func checks(settings []setting) []layers.Check {
 	for _, s := range settings {
 		list = append(list, layers.Check{
 			ID: "sysctl." + s.key, Title: s.key + " is " + s.value,
-			Sysctl: &layers.SysctlCheck{Key: s.key, Value: s.value},
+			Sysctl:   &layers.SysctlCheck{Key: s.key, Value: s.value},
+			Sabotage: sabotages[s.key],
 		})
 	}
 	return list
+}
+
+// sabotages change settings that root can change back and that kill nothing.
+var sabotages = map[string]string{
+	"net.ipv4.conf.all.log_martians": "sysctl -w net.ipv4.conf.all.log_martians=0",
+	"fs.suid_dumpable":               "sysctl -w fs.suid_dumpable=1",
 }

@@ -4,24 +4,31 @@ import "ingot/layers"
 
 func checks() []layers.Check {
 	return []layers.Check{
-		{ID: "system.no-failed-units", Title: "no unit has failed", Command: &layers.CommandCheck{
+		{ID: "system.no-failed-units", Title: "no unit has failed", Sabotage: failUnit, Command: &layers.CommandCheck{
 			Argv: []string{"systemctl", "--failed", "--plain", "--no-legend"}, Silent: true,
 		}},
-		{ID: "system.running", Title: "systemd reached its goal", Command: &layers.CommandCheck{
+		{ID: "system.running", Title: "systemd reached its goal", Sabotage: failUnit, Command: &layers.CommandCheck{
 			Argv: []string{"systemctl", "is-system-running", "--wait"}, Contains: "running",
 		}},
 		{ID: "system.root-sealed", Title: "/ cannot be written", File: &layers.FileCheck{Path: "/", ReadOnly: true}},
-		{ID: "system.etc-sealed", Title: "/etc cannot be written", File: &layers.FileCheck{Path: "/etc", ReadOnly: true}},
-		{ID: "system.usr-sealed", Title: "/usr cannot be written", File: &layers.FileCheck{Path: "/usr", ReadOnly: true}},
+		{ID: "system.etc-sealed", Title: "/etc cannot be written", File: &layers.FileCheck{Path: "/etc", ReadOnly: true}, Sabotage: layers.SabotageEtc},
+		{ID: "system.usr-sealed", Title: "/usr cannot be written", File: &layers.FileCheck{Path: "/usr", ReadOnly: true}, Sabotage: layers.SabotageUsr},
 		{ID: "system.verity", Title: "the root is verified by dm-verity", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", "cat /sys/block/dm-0/dm/uuid"}, Contains: "CRYPT-VERITY-",
 		}},
-		{ID: "system.tmp", Title: "/tmp runs no programs", Command: &layers.CommandCheck{
+		{ID: "system.tmp", Title: "/tmp runs no programs", Sabotage: "mount -o remount,exec /tmp", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/tmp"}, Contains: "noexec",
 		}},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}},
-		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}},
+		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}, Sabotage: listen},
 	}
 }
+
+// Sabotages that more than one check is there for, or that need a reason.
+const (
+	failUnit = "systemd-run --wait false || true"
+	// Returns when the socket listens.
+	listen = "systemd-run --socket-property=ListenStream=0.0.0.0:9999 --unit=sabotage true"
+)

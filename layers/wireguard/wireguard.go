@@ -137,7 +137,8 @@ func (l Layer) checks() []layers.Check {
 		},
 		{
 			ID: "wireguard.private-key", Title: "the tunnel's private key is readable by root and networkd only",
-			File: &layers.FileCheck{Path: SecretsDir + "/private-key", Owner: "root:" + secretGroup, Mode: secretMode, ReadOnly: true},
+			File:     &layers.FileCheck{Path: SecretsDir + "/private-key", Owner: "root:" + secretGroup, Mode: secretMode, ReadOnly: true},
+			Sabotage: layers.SabotageEtc,
 		},
 		{
 			ID: "wireguard.netdev", Title: "the list of peers is sealed",
@@ -145,7 +146,8 @@ func (l Layer) checks() []layers.Check {
 		},
 		{
 			ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
-			Sysctl: &layers.SysctlCheck{Key: "net.ipv4.conf." + layers.TunnelInterface + ".forwarding", Value: "0"},
+			Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + layers.TunnelInterface + ".forwarding", Value: "0"},
+			Sabotage: "sysctl -w net.ipv4.conf." + layers.TunnelInterface + ".forwarding=1",
 		},
 	}
 }

@@ -137,8 +137,9 @@ func boot(t *testing.T, lab *Lab, id Identity, o BootOptions) *Booted {
 // session is a booted machine and a root shell on it.
 type session struct {
 	*Booted
-	tunnel *internet.Tunnel
-	shell  *Shell
+	tunnel      *internet.Tunnel
+	shell       *Shell
+	fingerprint string // of the host key
 }
 
 // up waits until the machine is reachable and opens a root shell.
@@ -158,7 +159,7 @@ func up(t *testing.T, m *Booted) session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { shell.Close() })
-	return session{m, tunnel, shell}
+	return session{m, tunnel, shell, fingerprint}
 }
 
 // must runs a command that has to succeed.
@@ -428,59 +429,6 @@ func flipped(t *testing.T, b built, partition string) string {
 	return file
 }
 
-// Break the running machine, and the check that is there for it must say so.
-func TestSabotage(t *testing.T) {
-	b := image(t)
-	lab, id := newLab(t, b)
-	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
-	s := up(t, m)
-	sabotages := []struct{ check, command string }{
-		{"internet.tcp-ipv4", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
-		{"internet.tcp-ipv6", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
-		{"internet.udp-ipv4", "nft insert rule inet ingot inbound udp dport 9999 accept"},
-		{"internet.udp-ipv6", "nft insert rule inet ingot inbound udp dport 9999 accept"},
-		{"nftables.ping", "nft insert rule inet ingot inbound icmp type echo-request accept"},
-		{"nftables.inbound", "nft chain inet ingot inbound '{ policy accept; }'"},
-		{"system.no-failed-units", "systemd-run --wait false || true"},
-		{"system.running", "systemd-run --wait false || true"},
-		{"system.etc-sealed", "mkdir /run/u /run/w && mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/u,workdir=/run/w /etc"},
-		{"system.usr-sealed", "mkdir /run/u /run/w && mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/u,workdir=/run/w /usr"},
-		{"system.tmp", "mount -o remount,exec /tmp"},
-		{"system.listeners", "systemd-socket-activate --listen=0.0.0.0:9999 true >/dev/null 2>&1 </dev/null & sleep 1"},
-		{"ssh.socket", "systemctl stop ssh.socket"},
-		{"admin.home", "chmod 0755 /var/home/clawadmin"},
-		{"sysctl.net.ipv4.conf.all.log_martians", "sysctl -w net.ipv4.conf.all.log_martians=0"},
-		{"sysctl.fs.suid_dumpable", "sysctl -w fs.suid_dumpable=1"},
-	}
-	r := &run{opts: Options{}, lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell}
-	if err := m.Savevm(t.Context(), "healthy"); err != nil {
-		t.Fatal(err)
-	}
-	all := t // a connection outlives the subtest that makes it
-	for _, sab := range sabotages {
-		t.Run(sab.check, func(t *testing.T) {
-			check := r.find(t, sab.check)
-			if _, err := check(t.Context()); err != nil {
-				t.Fatalf("fails on a healthy machine: %v", err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(20*time.Second))
-			defer cancel()
-			if out, err := s.shell.Run(ctx, "sh", "-c", sab.command); err != nil {
-				t.Fatalf("%v: %s", err, out.Stderr)
-			}
-			_, err := check(ctx)
-			if !errors.Is(err, errUnmet) {
-				t.Errorf("%s went unnoticed: %v", sab.command, err)
-			}
-			if err := m.Loadvm(t.Context(), "healthy"); err != nil {
-				t.Fatal(err)
-			}
-			s = s.again(all)
-			r.tunnel, r.shell = s.tunnel, s.shell
-		})
-	}
-}
-
 // again connects anew after a restore.
 func (s session) again(t *testing.T) session {
 	t.Helper()
@@ -490,29 +438,4 @@ func (s session) again(t *testing.T) session {
 	n := up(t, s.Booted)
 	t.Logf("restored in %.1f s", time.Since(start).Seconds())
 	return n
-}
-
-// find is a check of the standard assay by its id.
-func (r *run) find(t *testing.T, id string) func(context.Context) (string, error) {
-	t.Helper()
-	o := outside{r.lab, r.id.Plan}
-	switch id {
-	case "internet.tcp-ipv4":
-		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv4()) }
-	case "internet.tcp-ipv6":
-		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv6()) }
-	case "internet.udp-ipv4":
-		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv4()) }
-	case "internet.udp-ipv6":
-		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv6()) }
-	}
-	i := slices.IndexFunc(r.id.Plan.Checks, func(c layers.Check) bool { return c.ID == id })
-	if i < 0 {
-		t.Fatalf("there is no check %s", id)
-	}
-	c := r.id.Plan.Checks[i]
-	if c.Ping != nil {
-		return func(ctx context.Context) (string, error) { return o.ping(ctx, *c.Ping) }
-	}
-	return func(ctx context.Context) (string, error) { return r.shell.inside(ctx, c, r.id.Plan.Ports) }
 }
