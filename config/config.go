@@ -44,6 +44,19 @@ type Loaded struct {
 	// Positions says where each layer stands in File, by the layer's name.
 	// Layers that are always on stand where they are configured, or nowhere.
 	Positions map[string]Position
+
+	doc   *document.Document
+	paths map[string][]any // to each layer's node
+}
+
+// At returns where an option of a layer stands in File; nil is the layer
+// itself. It is false for a layer that has no place there.
+func (l Loaded) At(layer string, option []any) (Position, bool) {
+	base := l.paths[layer]
+	if base == nil || l.doc == nil {
+		return Position{}, false
+	}
+	return l.doc.Key(append(append([]any{}, base...), option...)), true
 }
 
 // Load reads the ingot.yaml at path, or in the folder at path, adds always to

@@ -17,12 +17,13 @@ import (
 func decode(file string, data []byte, root *os.Root, always []layers.Layer) (Loaded, []Finding) {
 	d := decoder{file: file, root: root, digest: newDigest()}
 	d.digest.add(FileName, data)
-	loaded := Loaded{File: file, Positions: map[string]Position{}}
+	loaded := Loaded{File: file, Positions: map[string]Position{}, paths: map[string][]any{}}
 
 	d.doc, d.findings = document.Parse(file, data)
 	if len(d.findings) == 0 {
 		d.plan(&loaded, always)
 	}
+	loaded.doc = d.doc
 	loaded.Digest = d.digest.sum()
 	document.Sort(file, d.findings)
 	return loaded, capped(d.findings)
@@ -68,6 +69,7 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 		loaded.Layers = append(loaded.Layers, l.Layer)
 		if l.path != nil {
 			loaded.Positions[l.Name()] = d.doc.Key(l.path)
+			loaded.paths[l.Name()] = l.path
 		}
 	}
 	if len(d.findings) > 0 {

@@ -60,6 +60,11 @@ func (m *merger) claim(layer, what string) {
 func (m *merger) add(layer string, c Contribution) {
 	p := &m.plan
 	p.Packages = append(p.Packages, c.Packages...)
+	for _, name := range c.Packages {
+		if _, asked := p.Owner["package "+name]; !asked {
+			p.Owner["package "+name] = layer
+		}
+	}
 	m.fragment(layer, &p.Image, c.Image)
 	m.fragment(layer, &p.Instance, c.Instance)
 	p.Identity = append(p.Identity, c.Identity...)
@@ -158,6 +163,10 @@ func (m *merger) unit(layer string, u Unit) {
 // Ignition demands.
 func mergeUnits(dst, src []Unit) []Unit {
 	for _, u := range src {
+		u.Dropins = slices.Clone(u.Dropins)
+		for i, d := range u.Dropins { // the entries' reasons differ
+			u.Dropins[i].Why = cmp.Or(d.Why, u.Why)
+		}
 		i := slices.IndexFunc(dst, func(d Unit) bool { return d.Name == u.Name })
 		if i < 0 {
 			dst = append(dst, u)

@@ -154,6 +154,7 @@ type Unit struct {
 type Dropin struct {
 	Name     string
 	Contents string
+	Why      string // one line; empty is the unit entry's
 }
 
 // From says who may reach a port.
@@ -268,7 +269,8 @@ type Plan struct {
 	Validators []Validator
 	Checks     []Check
 	// Owner says which layer contributed a path, unit, user or group:
-	// keys are "file /etc/x", "unit x.service", "user x", "group x".
+	// keys are "file /etc/x", "unit x.service", "user x", "group x"; of a
+	// "package x" it is the first layer that asks for it.
 	Owner map[string]string
 }
 

@@ -147,7 +147,7 @@ func (d *decoder) unknownKey(v reflect.Value, present map[string]bool, e place, 
 }
 
 func keyAdvice(key string, likely, known []string) string {
-	if near := nearest(key, likely); near != "" {
+	if near := Nearest(key, likely); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "known here: " + strings.Join(known, ", ")

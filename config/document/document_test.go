@@ -13,7 +13,7 @@ func TestNearest(t *testing.T) {
 		"public-key": "publicKey", "slot_size": "slotSize", "publikKey": "publicKey",
 		"zzz": "", "": "", "x": "", "fail2ban": "", strings.Repeat("name", 1000): "",
 	} {
-		if n := nearest(got, names); n != want {
+		if n := Nearest(got, names); n != want {
 			t.Errorf("%q suggests %q, want %q", got, n, want)
 		}
 	}

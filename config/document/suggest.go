@@ -2,9 +2,9 @@ package document
 
 import "unicode"
 
-// nearest returns the name most like got, or "" when none is near enough to be
+// Nearest returns the name most like got, or "" when none is near enough to be
 // a misspelling: no more than a third of its letters, and at most 3, differ.
-func nearest(got string, names []string) string {
+func Nearest(got string, names []string) string {
 	best, distance := "", min(max(len(got)/3, 1), 3)+1
 	for _, name := range names {
 		if len(got) > 2*len(name)+3 {

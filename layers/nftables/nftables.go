@@ -112,8 +112,8 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 
 func (l Layer) ports() []layers.Port {
 	var ports []layers.Port
-	for _, a := range l.Options.Allow {
-		ports = append(ports, layers.Port{Proto: a.proto(), Port: a.Port, From: layers.FromInternet, Why: a.Why})
+	for i, a := range l.Options.Allow {
+		ports = append(ports, layers.Port{Proto: a.proto(), Port: a.Port, From: layers.FromInternet, Why: a.Why, Option: []any{"allow", i}})
 	}
 	return ports
 }
