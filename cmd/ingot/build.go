@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ingot/config"
@@ -90,13 +91,18 @@ func lockCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-// build makes the image and the instance config of a folder.
+// build makes the image and the instance config of a folder. The instance
+// comes first: what is wrong with the secrets must show before minutes of work.
 func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (images.Result, error) {
 	o, err := c.buildOptions(dir, f)
 	if err != nil {
 		return images.Result{}, err
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return images.Result{}, err
+	}
+	instance, err := c.instance(loaded, dir)
+	if err != nil {
 		return images.Result{}, err
 	}
 	result, err := images.Build(ctx, loaded.Plan, o)
@@ -107,7 +113,9 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	if err != nil {
 		return result, err
 	}
-	return result, c.writeInstance(loaded, dir, o.Out)
+	// It holds secrets. Written under another name and renamed: an interrupted
+	// build leaves the old one.
+	return result, renameio.WriteFile(filepath.Join(o.Out, "instance.ign"), instance, 0o600, renameio.IgnoreUmask())
 }
 
 func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error) {
@@ -148,21 +156,16 @@ func agentProgram() (string, error) {
 	return agent, nil
 }
 
-// writeInstance writes this server's user-data. It holds secrets: 0600.
-func (c *console) writeInstance(loaded config.Loaded, dir, out string) error {
+// instance renders this server's user-data.
+func (c *console) instance(loaded config.Loaded, dir string) ([]byte, error) {
 	if err := c.makeServerKey(dir, loaded); err != nil {
-		return err
+		return nil, err
 	}
 	instance, err := ignition.Instance(loaded.Plan, ignition.SecretsIn(dir))
 	if err != nil {
-		return located(loaded, err)
+		return nil, located(loaded, err)
 	}
-	file := filepath.Join(out, "instance.ign")
-	next := file + ".new"
-	if err := os.WriteFile(next, instance.Pretty(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, file)
+	return instance.Pretty(), nil
 }
 
 // makeServerKey makes the server's WireGuard key when the plan has a slot for
@@ -184,11 +187,30 @@ func (c *console) makeServerKey(dir string, loaded config.Loaded) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, []byte(private+"\n"), 0o600); err != nil {
+	if made, err := writeOnce(file, []byte(private+"\n")); err != nil || !made {
 		return err
 	}
 	c.remark("made the server's WireGuard key in %s; its public key is %s", file, public)
 	return nil
+}
+
+// writeOnce writes a secret file, complete or not at all. It is false when
+// another build was faster: its key is the one that people were told of.
+func writeOnce(file string, content []byte) (bool, error) {
+	next, err := os.CreateTemp(filepath.Dir(file), ".new-") // 0600
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(next.Name())
+	_, err = next.Write(content)
+	if err := errors.Join(err, next.Sync(), next.Close()); err != nil {
+		return false, err
+	}
+	err = os.Link(next.Name(), file) // unlike a rename, it replaces nothing
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // size writes bytes for people, in MiB.
