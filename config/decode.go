@@ -63,7 +63,7 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 	}
 	list := d.layers(f.Layers, always)
 	d.add(d.siteProblems(f))
-	d.add(d.lockouts(f.Layers))
+	d.add(d.layersOff(list))
 	for _, l := range list {
 		d.add(d.located(l.path, l.Validate(site)))
 		loaded.Layers = append(loaded.Layers, l.Layer)
@@ -116,6 +116,9 @@ func (d *decoder) merge(site layers.Site, list []placed) layers.Plan {
 			path = where[c.First]
 		}
 		d.findings = append(d.findings, d.doc.KeyFinding(path, c.Error(), "leave it to one of the two"))
+	}
+	if len(conflicts) == 0 {
+		d.findings = append(d.findings, d.lockouts(layers.WayIn(plan), where)...)
 	}
 	return plan
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"regexp"
+
+	"ingot/layers"
 )
 
 const (
@@ -35,21 +37,26 @@ func (d *decoder) siteProblems(f ingotFile) []Finding {
 	return list
 }
 
-// lockouts refuses choices of layers that leave the owner outside, or everybody
-// else inside.
-func (d *decoder) lockouts(o layerOptions) []Finding {
-	var list []Finding
-	report := func(layer, message, advice string) {
-		list = append(list, d.doc.Finding([]any{"layers", layer}, true, message, advice))
+// layersOff reports the layers without which nobody gets in. They are told
+// beside all other mistakes; the proof itself needs a plan without any.
+func (d *decoder) layersOff(list []placed) []Finding {
+	var on []string
+	for _, l := range list {
+		on = append(on, l.Name())
 	}
-	if o.SSH == nil {
-		report("ssh", "nobody would be able to log in: the layer ssh is off", "add ssh to layers")
+	return d.lockouts(layers.LayersOff(on), nil)
+}
+
+// lockouts shows missing links of the way in at the layer to repair.
+func (d *decoder) lockouts(missing []layers.Lockout, where map[string][]any) []Finding {
+	var found []Finding
+	for _, l := range missing {
+		path, on := where[l.Layer]
+		if !on {
+			found = append(found, d.doc.Finding([]any{"layers", l.Layer}, true, l.Message, l.Advice))
+			continue
+		}
+		found = append(found, d.doc.KeyFinding(path, l.Message, l.Advice))
 	}
-	if o.WireGuard == nil {
-		report("wireguard", "nobody would be able to connect: the layer wireguard is off, and ssh answers in its tunnel only", "add wireguard to layers")
-	}
-	if o.Nftables == nil {
-		report("nftables", "everything would be open: the layer nftables is off", "add nftables to layers")
-	}
-	return list
+	return found
 }

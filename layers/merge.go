@@ -106,10 +106,32 @@ func (m *merger) add(layer string, c Contribution) {
 		v.Layer = layer
 		p.Validators = append(p.Validators, v)
 	}
+	m.wayIn(layer, c)
 	for _, k := range c.Checks {
 		m.claim(layer, "check "+k.ID)
 		k.Layer = layer
 		p.Checks = append(p.Checks, k)
+	}
+}
+
+func (m *merger) wayIn(layer string, c Contribution) {
+	p := &m.plan
+	for _, l := range c.Logins {
+		l.Layer = layer
+		p.Logins = append(p.Logins, l)
+	}
+	for _, e := range c.Entrances {
+		e.Layer = layer
+		p.Entrances = append(p.Entrances, e)
+	}
+	for _, t := range c.Tunnels {
+		m.claim(layer, "interface "+t.Interface)
+		t.Layer = layer
+		p.Tunnels = append(p.Tunnels, t)
+	}
+	for _, f := range c.Firewalls {
+		f.Layer = layer
+		p.Firewalls = append(p.Firewalls, f)
 	}
 }
 

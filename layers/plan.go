@@ -77,6 +77,10 @@ type Contribution struct {
 	Removed    []Removal // what packages bring and the image must not have
 	Validators []Validator
 	Checks     []Check
+	Logins     []Login    // who may log in; these four are what WayIn proves the way in from
+	Entrances  []Entrance // what they log in to
+	Tunnels    []Tunnel   // what they come through
+	Firewalls  []Firewall // what lets them pass
 }
 
 // Fragment is machine configuration in Butane's terms.
@@ -268,6 +272,10 @@ type Plan struct {
 	Removed    []Removal
 	Validators []Validator
 	Checks     []Check
+	Logins     []Login
+	Entrances  []Entrance
+	Tunnels    []Tunnel
+	Firewalls  []Firewall
 	// Owner says which layer contributed a path, unit, user or group:
 	// keys are "file /etc/x", "unit x.service", "user x", "group x"; of a
 	// "package x" it is the first layer that asks for it.

@@ -44,6 +44,7 @@ func (Layer) Contribute(site layers.Site) layers.Contribution {
 			Path: "/var/home/" + user, User: user, Group: user, Mode: 0o700,
 			Why: "the administrator's files; /home leads here",
 		}},
+		Logins: []layers.Login{{User: user, Keys: len(site.Admin.Keys)}},
 		Validators: []layers.Validator{
 			{Argv: []string{"/usr/sbin/visudo", "-c"}},
 			// No hash can match "!" or "*": nobody becomes root by password.

@@ -120,9 +120,12 @@ func (l Layer) ports() []layers.Port {
 
 // Finish implements [layers.Finisher]: the ruleset is the merged port table.
 func (l Layer) Finish(plan layers.Plan) layers.Contribution {
-	return layers.Contribution{Image: layers.Fragment{Files: []layers.File{
-		{Path: rulesetPath, Mode: 0o644, Contents: ruleset(plan.Ports, l.Options.Ping)},
-	}}}
+	return layers.Contribution{
+		Image: layers.Fragment{Files: []layers.File{
+			{Path: rulesetPath, Mode: 0o644, Contents: ruleset(plan.Ports, l.Options.Ping)},
+		}},
+		Firewalls: []layers.Firewall{{Admits: plan.Ports, Units: []string{"nftables.service", "systemd-networkd.service"}}},
+	}
 }
 
 // serviceDropin takes Debian's ExecStop back, which flushes the whole ruleset

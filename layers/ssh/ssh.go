@@ -89,6 +89,10 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 		},
 		Identity: []string{keys},
 		Ports:    []layers.Port{{Proto: "tcp", Port: l.port(), From: layers.FromWireGuard, Why: "SSH for " + site.Admin.User}},
+		Entrances: []layers.Entrance{{
+			Proto: "tcp", Port: l.port(), Interface: layers.TunnelInterface, Users: []string{site.Admin.User},
+			Units: []string{"ssh.socket", "ssh.service", "ingot-hostkey.service"},
+		}},
 		State: []layers.State{{
 			Path: HostKeyDir, User: "root", Group: "root", Mode: 0o700,
 			Why: "the host key: clients know the machine by it",

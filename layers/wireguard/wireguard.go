@@ -92,6 +92,10 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 		Ports: []layers.Port{{
 			Proto: "udp", Port: l.listenPort(), From: layers.FromInternet, Silent: true, Why: "WireGuard",
 		}},
+		Tunnels: []layers.Tunnel{{
+			Interface: layers.TunnelInterface, Port: l.listenPort(), Peers: len(l.Options.Peers),
+			Units: []string{"systemd-networkd.service"},
+		}},
 		Secrets: l.slots(),
 		Checks:  l.checks(),
 	}
