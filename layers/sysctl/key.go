@@ -27,12 +27,18 @@ func keyProblem(key string) (message, advice string) {
 	return "", ""
 }
 
+// valueShape covers numbers, names, lists, paths and kernel.core_pattern. What
+// else Unicode has could only be there to deceive a reader.
+var valueShape = regexp.MustCompile(`^[A-Za-z0-9 ._:/,+|%=-]*$`)
+
 func valueProblem(value string) (message, advice string) {
 	switch {
 	case strings.TrimSpace(value) == "":
 		return "the value is empty", "give a value, such as 0"
 	case strings.ContainsFunc(value, unicode.IsControl):
 		return "the value is not one line of text", "write the value on one line, with blanks between several numbers"
+	case !valueShape.MatchString(value):
+		return "the value has a character that no kernel setting needs", "use letters, digits, blanks and . _ : / , + | % = -"
 	case len(value) > maxValue:
 		return fmt.Sprintf("the value is longer than %d bytes", maxValue), "write a shorter one"
 	}
