@@ -46,10 +46,10 @@ func Image(plan layers.Plan) (Config, error) {
 
 // Standalone returns the config of the image as one document with everything
 // that Ignition can express, kernel arguments included, for a stock system
-// that runs Ignition at its first boot. The error is [Findings] when layers
-// are to blame.
+// that runs Ignition at its first boot; what the plan has for the sealed root
+// only is left out. The error is [Findings] when layers are to blame.
 func Standalone(plan layers.Plan) (Config, error) {
-	return render(plan.Image, plan.Owner)
+	return render(layers.Stock(plan).Image, plan.Owner)
 }
 
 // render translates a fragment and says which layer's entry was refused.

@@ -25,6 +25,13 @@ func TestGolden(t *testing.T) {
 		golden(t, name+".bu", c.Butane)
 		golden(t, name+".ign", c.Pretty())
 	}
+	for name, secrets := range map[string]Secrets{"cloud-init": nil, "cloud-init-secrets": key} {
+		doc, err := CloudInit(server(t), secrets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+".yaml", doc)
+	}
 }
 
 // configs returns every config that comes out of a plan.

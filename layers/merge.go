@@ -92,6 +92,10 @@ func (m *merger) add(layer string, c Contribution) {
 		r.Layer = layer
 		p.Removed = append(p.Removed, r)
 	}
+	for _, s := range c.SealOnly {
+		s.Layer = layer
+		p.SealOnly = append(p.SealOnly, s)
+	}
 	for _, s := range c.Secrets {
 		m.claim(layer, "secret slot "+s.Name)
 		s.Layer = layer

@@ -81,6 +81,7 @@ type Contribution struct {
 	Entrances  []Entrance // what they log in to
 	Tunnels    []Tunnel   // what they come through
 	Firewalls  []Firewall // what lets them pass
+	SealOnly   []SealOnly // what a stock system does without
 }
 
 // Fragment is machine configuration in Butane's terms.
@@ -223,6 +224,18 @@ type Removal struct {
 	Why     string
 }
 
+// SealOnly is a part of the plan that is about the sealed image and would be
+// wrong or without effect on a stock system: its renderings leave it out, and
+// say so.
+type SealOnly struct {
+	Layer string // set by Merge
+	// What is left out, in the words of [Plan.Owner]: "file /etc/fstab",
+	// "drop-in x.service.d/y.conf", "kernel argument x", "check x.y", and
+	// "removal PATTERN".
+	What string
+	Why  string // one line
+}
+
 // SecretSlot is a secret that the instance brings and the image must not hold.
 type SecretSlot struct {
 	Layer string // set by Merge
@@ -276,6 +289,7 @@ type Plan struct {
 	Entrances  []Entrance
 	Tunnels    []Tunnel
 	Firewalls  []Firewall
+	SealOnly   []SealOnly
 	// Owner says which layer contributed a path, unit, user or group:
 	// keys are "file /etc/x", "unit x.service", "user x", "group x"; of a
 	// "package x" it is the first layer that asks for it.

@@ -13,23 +13,39 @@ import (
 	"ingot/ignition"
 )
 
-// rendering is a format and how a config shows in it.
+// rendering is a format and how a folder's configuration shows in it: the
+// document for people and pipes, and its value in the JSON document.
 type rendering struct {
 	format string
 	short  string
-	text   func(ignition.Config) []byte // for people and pipes
-	value  func(ignition.Config) any    // in the JSON document
+	render func(c *console, loaded config.Loaded, result *rendered) ([]byte, error)
 }
 
 func renderings() []rendering {
 	return []rendering{
 		{
 			"ignition", "Ignition JSON, what machines read",
-			ignition.Config.Pretty, func(c ignition.Config) any { return json.RawMessage(c.JSON) },
+			func(c *console, loaded config.Loaded, result *rendered) ([]byte, error) {
+				cfg, err := c.ignition(loaded, result)
+				result.Config = json.RawMessage(cfg.JSON)
+				return cfg.Pretty(), err
+			},
 		},
 		{
 			"butane", "Butane YAML, what people read and edit",
-			func(c ignition.Config) []byte { return c.Butane }, func(c ignition.Config) any { return string(c.Butane) },
+			func(c *console, loaded config.Loaded, result *rendered) ([]byte, error) {
+				cfg, err := c.ignition(loaded, result)
+				result.Config = string(cfg.Butane)
+				return cfg.Butane, err
+			},
+		},
+		{
+			"cloud-init", "user-data for a stock Debian system; --instance adds the secrets",
+			func(c *console, loaded config.Loaded, result *rendered) ([]byte, error) {
+				doc, err := c.cloudInit(loaded, result)
+				result.Config = string(doc)
+				return doc, err
+			},
 		},
 	}
 }
@@ -39,7 +55,9 @@ func renderCommand(c *console) *cobra.Command {
 		Use:   "render FORMAT [DIR]",
 		Short: "Show a folder's configuration in another language",
 		Long: `Show the configuration that a folder's ingot.yaml stands for, on stdout: that of
-the image, or with --instance that of the one machine, which holds its secrets.`,
+the image, or with --instance that of the one machine, which holds its secrets.
+A stock system has no image: user-data for cloud-init is always the whole, and
+with --instance its secrets too.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -62,7 +80,7 @@ the image, or with --instance that of the one machine, which holds its secrets.`
 }
 
 // rendered is the JSON document of render. Packages are what the config needs
-// and neither language can install.
+// and its language cannot install.
 type rendered struct {
 	Format   string   `json:"format"`
 	Instance bool     `json:"instance"`
@@ -76,23 +94,20 @@ func (c *console) render(r rendering, dir string, instance bool) error {
 		return err
 	}
 	result := rendered{Format: r.format, Instance: instance, Packages: []string{}}
-	var cfg ignition.Config
-	if instance {
-		cfg, err = ignition.Instance(loaded.Plan, ignition.SecretsIn(filepath.Dir(loaded.File)))
-	} else {
-		cfg, err = c.standalone(loaded, &result)
-	}
+	text, err := r.render(c, loaded, &result)
 	if err != nil {
 		return located(loaded, err)
 	}
 	if c.json {
-		result.Config = r.value(cfg)
 		return c.document(result)
 	}
-	return c.write(r.text(cfg))
+	return c.write(text)
 }
 
-func (c *console) standalone(loaded config.Loaded, result *rendered) (ignition.Config, error) {
+func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Config, error) {
+	if result.Instance {
+		return ignition.Instance(loaded.Plan, secretsOf(loaded))
+	}
 	cfg, err := ignition.Standalone(loaded.Plan)
 	if err != nil {
 		return cfg, err
@@ -100,4 +115,24 @@ func (c *console) standalone(loaded config.Loaded, result *rendered) (ignition.C
 	result.Packages = append(result.Packages, loaded.Plan.Packages...)
 	c.remark("This needs Debian packages, which Ignition cannot install: %s", strings.Join(result.Packages, " "))
 	return cfg, nil
+}
+
+// userDataLimit is the least that a provider takes: 16 KiB at AWS ("instance
+// user data is limited to 16 KB, in raw form").
+const userDataLimit = 16 << 10
+
+func (c *console) cloudInit(loaded config.Loaded, result *rendered) ([]byte, error) {
+	var secrets ignition.Secrets
+	if result.Instance {
+		secrets = secretsOf(loaded)
+	}
+	doc, err := ignition.CloudInit(loaded.Plan, secrets)
+	if err == nil && len(doc) > userDataLimit {
+		c.remark("This is %d KiB of user-data, and some providers take %d: cloud-init also reads it through gzip.", len(doc)>>10, userDataLimit>>10)
+	}
+	return doc, err
+}
+
+func secretsOf(loaded config.Loaded) ignition.Secrets {
+	return ignition.SecretsIn(filepath.Dir(loaded.File))
 }

@@ -74,7 +74,8 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 		Validators: []layers.Validator{
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "--recursive-errors=no", "default.target"}, PrintsErrors: true},
 		},
-		Checks: checks(),
+		Checks:   checks(),
+		SealOnly: sealOnly(),
 	}
 }
 
@@ -83,10 +84,14 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 func (Layer) Finish(plan layers.Plan) layers.Contribution {
 	identity := slices.Sorted(slices.Values(plan.Identity))
 	repart := repartFiles(plan.Site.SlotBytes)
-	return layers.Contribution{Image: layers.Fragment{Files: append(repart,
-		file("/usr/lib/ingot/identity.list", strings.Join(identity, "\n")+"\n"),
+	c := layers.Contribution{Image: layers.Fragment{Files: append(repart,
+		file(identityList, strings.Join(identity, "\n")+"\n"),
 		file("/usr/lib/tmpfiles.d/ingot-state.conf", stateFolders(plan.State)),
 	)}}
+	for _, f := range repart {
+		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: "a stock system has no slots"})
+	}
+	return c
 }
 
 func file(path, contents string) layers.File {

@@ -24,6 +24,7 @@ type Identity struct {
 	Plan layers.Plan
 
 	admin        ssh.Signer
+	secrets      ignition.Secrets
 	clientKey    string // WireGuard private key of the client
 	serverPublic string
 	serverTunnel string // address of the server in the tunnel, without a length
@@ -82,12 +83,13 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 			id.sshPort = strconv.Itoa(p.Port)
 		}
 	}
-	config, err := ignition.Instance(plan, func(slot layers.SecretSlot) ([]byte, error) {
+	id.secrets = func(slot layers.SecretSlot) ([]byte, error) {
 		if slot.Name != wireguard.PrivateKeySlot {
 			return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
 		}
 		return []byte(serverKey + "\n"), nil
-	})
+	}
+	config, err := ignition.Instance(plan, id.secrets)
 	id.Instance = config.JSON
 	return id, err
 }

@@ -61,7 +61,8 @@ func (l *Lab) Timeout(kvm time.Duration) time.Duration {
 type BootOptions struct {
 	Image    string
 	Firmware vm.Firmware
-	Instance []byte // nil boots without an instance config
+	Instance []byte     // nil boots without an instance config
+	Kernel   *vm.Kernel // nil boots by the image's own boot loader
 	// After is a machine that has ended and whose disk this one goes on with.
 	After   *Booted
 	Disks   []vm.ExtraDisk
@@ -89,6 +90,7 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 		return nil, err
 	}
 	cfg := vm.Config{
+		Kernel:    o.Kernel,
 		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: diskBytes,
 		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, Dir: dir, Reboots: o.Reboots,
 	}

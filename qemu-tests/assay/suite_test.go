@@ -27,6 +27,8 @@ import (
 
 var keep = flag.String("artefacts", "", "keep console logs and packets of the machines in this folder")
 
+const lockFile = "../../examples/openclaw/ingot.lock"
+
 // example is the image of examples/openclaw, built once.
 var example = sync.OnceValues(func() (built, error) {
 	dir, err := os.MkdirTemp("", "ingot-suite-")
@@ -62,7 +64,7 @@ func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, e
 		change(&loaded.Plan)
 	}
 	r, err := images.Build(ctx, loaded.Plan, images.Options{
-		LockFile: "../../examples/openclaw/ingot.lock", Out: dir, Agent: agent, Cache: cache,
+		LockFile: lockFile, Out: dir, Agent: agent, Cache: cache,
 	})
 	return built{Result: r, dir: dir, loaded: loaded}, err
 }

@@ -72,6 +72,7 @@ func (c Config) machineArgs(f files) []string {
 			"-device", "pvpanic",
 		},
 		c.firmwareArgs(f),
+		c.kernelArgs(),
 		c.diskArgs(f),
 		c.Net,
 		c.injectionArgs(),
@@ -97,6 +98,13 @@ func (c Config) firmwareArgs(f files) []string {
 		"-blockdev", writableDisk(varsNode, f.vars, QCOW2).arg(),
 		"-machine", "pflash0=code,pflash1=" + varsNode,
 	}
+}
+
+func (c Config) kernelArgs() []string {
+	if c.Kernel == nil {
+		return nil
+	}
+	return []string{"-kernel", c.Kernel.Image, "-initrd", c.Kernel.Initrd, "-append", c.Kernel.Arguments}
 }
 
 func (c Config) diskArgs(f files) []string {

@@ -58,6 +58,10 @@ type Config struct {
 	// ExtraDisks appear after Disk, in this order.
 	ExtraDisks []ExtraDisk
 
+	// Kernel boots directly in place of a boot loader on Disk; nil is a boot
+	// loader's.
+	Kernel *Kernel
+
 	// Net are the QEMU arguments of the network, as the network hands them out.
 	Net []string
 	// FwCfg maps fw_cfg names (opt/com.coreos/config) to files.
@@ -77,6 +81,12 @@ type Config struct {
 	// command.sh, disk.qcow2. It is created when missing; each machine needs
 	// its own.
 	Dir string
+}
+
+// Kernel is what a boot loader would load.
+type Kernel struct {
+	Image, Initrd string // files
+	Arguments     string // the command line
 }
 
 // ExtraDisk is a further disk of the machine.
@@ -146,6 +156,9 @@ func (c Config) paths() map[string]string {
 	}
 	if c.Vars != "" {
 		paths["variable store"] = c.Vars
+	}
+	if c.Kernel != nil {
+		paths["kernel"], paths["initrd"] = c.Kernel.Image, c.Kernel.Initrd
 	}
 	for i, d := range c.ExtraDisks {
 		paths[fmt.Sprintf("extra disk %d", i+1)] = d.Path

@@ -1,0 +1,36 @@
+# Makes the disk of a plain Debian system that configures itself with cloud-init.
+# OUT: where · REPO: local repository of the locked packages · SUITE · MIRROR ·
+# PACKAGES: names, comma-separated · SOURCE: line of the system's own sources.list ·
+# BYTES: size of the file system
+preferences="$OUT/preferences"
+printf 'Package: *\nPin: origin ""\nPin-Priority: 1001\n' >"$preferences"
+mmdebstrap --mode=root --variant=apt --format=directory --quiet \
+	--aptopt='APT::Install-Recommends "false"' \
+	--dpkgopt='path-exclude=/usr/share/man/*' \
+	--dpkgopt='path-exclude=/usr/share/locale/*' \
+	--setup-hook='mkdir -p "$1/etc/apt/preferences.d"' \
+	--setup-hook="cp $preferences \"\$1/etc/apt/preferences.d/locked\"" \
+	--include="$PACKAGES" \
+	"$SUITE" "$OUT/tree" "deb [trusted=yes] copy:$REPO ./" \
+	"deb $MIRROR/debian $SUITE main" \
+	"deb $MIRROR/debian $SUITE-updates main" \
+	"deb $MIRROR/debian-security $SUITE-security main"
+root="$OUT/tree"
+
+# As a provider ships it: no host's name, no keys, no lists.
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf" "$root"/etc/ssh/ssh_host_* "$root/etc/apt/preferences.d/locked"
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
+: >"$root/etc/machine-id"
+echo localhost >"$root/etc/hostname"
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+echo '/dev/vda / ext4 defaults 0 1' >"$root/etc/fstab"
+rm -rf "$root/etc/apt/sources.list.d"
+echo "$SOURCE" >"$root/etc/apt/sources.list"
+printf '[Match]\nType=ether\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/80-dhcp.network"
+chroot "$root" systemctl --quiet enable systemd-networkd.service
+
+cp "$root"/boot/vmlinuz-* "$OUT/vmlinuz"
+cp "$root"/boot/initrd.img-* "$OUT/initrd"
+rm "$preferences"
+truncate --size="$BYTES" "$OUT/disk.raw"
+mkfs.ext4 -q -L stock-root -d "$root" "$OUT/disk.raw"
