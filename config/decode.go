@@ -9,6 +9,7 @@ import (
 	"ingot/layers/admin"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
+	"ingot/layers/sudo"
 	"ingot/layers/sysctl"
 	"ingot/layers/wireguard"
 )
@@ -92,6 +93,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	}
 	if o.Nftables != nil {
 		add(nftables.Layer{Options: *o.Nftables})
+	}
+	if o.Sudo != nil {
+		add(sudo.Layer{Options: *o.Sudo})
 	}
 	if o.Sysctl != nil {
 		add(sysctl.Layer{Options: *o.Sysctl})

@@ -8,6 +8,7 @@ import (
 	"ingot/config/document"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
+	"ingot/layers/sudo"
 	"ingot/layers/sysctl"
 	"ingot/layers/wireguard"
 )
@@ -43,6 +44,7 @@ func (adminOptions) KeyAdvice(key string) (message, advice string) {
 type layerOptions struct {
 	SSH       *ssh.Options       `yaml:"ssh"`
 	Nftables  *nftables.Options  `yaml:"nftables"`
+	Sudo      *sudo.Options      `yaml:"sudo"`
 	Sysctl    *sysctl.Options    `yaml:"sysctl"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
 	Custom    []string           `yaml:"custom"`

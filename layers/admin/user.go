@@ -18,20 +18,31 @@ const userShape = `^[a-z_][a-z0-9_-]*$`
 const maxUser = 32
 
 func validateUser(user string) []layers.Finding {
-	path := []any{"user"}
-	switch {
-	case user == "":
-		return []layers.Finding{{Path: path, Message: "the user name is empty", Advice: "give the account that may log in a name, such as clawadmin"}}
-	case len(user) > maxUser:
-		return []layers.Finding{{Path: path, Message: fmt.Sprintf("the user name is longer than %d characters", maxUser), Advice: "choose a shorter one"}}
-	case !regexp.MustCompile(userShape).MatchString(user):
-		return []layers.Finding{{Path: path, Message: fmt.Sprintf("%q is not a user name", user), Advice: "use lower-case letters, digits, - and _, and begin with a letter"}}
-	case user == "root":
-		return []layers.Finding{{Path: path, Message: "root does not log in", Advice: "name an account of its own; it has sudo"}}
-	case slices.Contains(strings.Fields(taken), user) || strings.HasPrefix(user, "systemd-"):
-		return []layers.Finding{{Path: path, Message: fmt.Sprintf("the name %s belongs to the system", user), Advice: "choose a name that Debian does not use"}}
+	if user == "" {
+		return []layers.Finding{{Path: []any{"user"}, Message: "the user name is empty", Advice: "give the account that may log in a name, such as clawadmin"}}
+	}
+	if message, advice := NameProblem(user); message != "" {
+		return []layers.Finding{{Path: []any{"user"}, Message: message, Advice: advice}}
 	}
 	return nil
+}
+
+// NameProblem says why an account that Ingot makes cannot have a name, and
+// what to do. Both are empty for one that it can have.
+func NameProblem(user string) (message, advice string) {
+	switch {
+	case user == "":
+		return "the user name is empty", "give the account a name, such as openclaw"
+	case len(user) > maxUser:
+		return fmt.Sprintf("the user name is longer than %d characters", maxUser), "choose a shorter one"
+	case !regexp.MustCompile(userShape).MatchString(user):
+		return fmt.Sprintf("%q is not a user name", user), "use lower-case letters, digits, - and _, and begin with a letter"
+	case user == "root":
+		return "root does not log in", "name an account of its own; it has sudo"
+	case slices.Contains(strings.Fields(taken), user) || strings.HasPrefix(user, "systemd-"):
+		return fmt.Sprintf("the name %s belongs to the system", user), "choose a name that Debian does not use"
+	}
+	return "", ""
 }
 
 // taken are the users and groups of Debian trixie's base-passwd (passwd.master
