@@ -76,6 +76,7 @@ with --instance its secrets too.`,
 			RunE:              func(_ *cobra.Command, args []string) error { return c.render(r, folderOf(args), *instance) },
 		})
 	}
+	render.AddCommand(renderNftablesCommand(c, instance))
 	return render
 }
 
