@@ -37,6 +37,7 @@ func examplePlan(t *testing.T) layers.Plan {
 	t.Helper()
 	text := replace(t, exampleText(t), "  nftables:\n    allow:\n", `  nftables:
     ping: true
+    egress: {allow: [{port: 443, to: 2001:db8::/32, why: an API}]}
     allow:
       - {port: 5353, proto: udp, why: "it's # a { strange } ; $why, naïve 日本"}
 `)

@@ -5,6 +5,7 @@
 package nftables
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -18,6 +19,9 @@ type Options struct {
 	// Ping answers echo requests from the internet. Peers in the tunnel are
 	// always answered.
 	Ping bool `yaml:"ping"`
+	// Egress limits what the machine itself may reach. Without it everything is
+	// reachable (field notes §2.3, default allow outgoing).
+	Egress *Egress `yaml:"egress"`
 }
 
 // Allow opens one port to the internet.
@@ -42,8 +46,8 @@ func (Allow) KeyAdvice(key string) (message, advice string) {
 // Layer is the nftables layer with its options.
 type Layer struct{ Options Options }
 
-// rulesetPath is where Debian's nftables.service looks.
-const rulesetPath = "/etc/nftables.conf"
+// Path is where the ruleset is and Debian's nftables.service looks for it.
+const Path = "/etc/nftables.conf"
 
 // Name implements [layers.Layer].
 func (Layer) Name() string { return "nftables" }
@@ -62,35 +66,43 @@ func (l Layer) Validate(layers.Site) []layers.Finding {
 		}
 		seen = append(seen, layers.Port{Port: a.Port, Proto: a.proto()})
 	}
+	if l.Options.Egress != nil {
+		findings = append(findings, l.Options.Egress.validate()...)
+	}
 	return findings
 }
 
 func (a Allow) validate(i int) []layers.Finding {
-	var findings []layers.Finding
-	if a.Port < 1 || a.Port > 65535 {
-		findings = append(findings, layers.Finding{
-			Path: []any{"allow", i, "port"}, Message: fmt.Sprintf("%d is not a port", a.Port), Advice: "use a number from 1 to 65535",
-		})
-	}
-	if a.proto() != "tcp" && a.proto() != "udp" {
-		findings = append(findings, layers.Finding{
-			Path: []any{"allow", i, "proto"}, Message: fmt.Sprintf("%q is not a protocol with ports", a.Proto), Advice: "use tcp or udp",
-		})
-	}
+	at := []any{"allow", i}
+	findings := portProblems(at, a.Port, a.proto())
 	if message := whyProblem(a.Why); message != "" {
 		findings = append(findings, layers.Finding{
-			Path: []any{"allow", i, "why"}, Message: message, Advice: "say in a few words what the port is for, such as HTTPS reverse proxy",
+			Path: under(at, "why"), Message: message, Advice: "say in a few words what the port is for, such as HTTPS reverse proxy",
 		})
 	}
 	return findings
 }
 
-func (a Allow) proto() string {
-	if a.Proto == "" {
-		return "tcp"
+// portProblems checks the port and proto of the entry at a path.
+func portProblems(at []any, port int, proto string) []layers.Finding {
+	var findings []layers.Finding
+	if port < 1 || port > 65535 {
+		findings = append(findings, layers.Finding{
+			Path: under(at, "port"), Message: fmt.Sprintf("%d is not a port", port), Advice: "use a number from 1 to 65535",
+		})
 	}
-	return a.Proto
+	if proto != "tcp" && proto != "udp" {
+		findings = append(findings, layers.Finding{
+			Path: under(at, "proto"), Message: fmt.Sprintf("%q is not a protocol with ports", proto), Advice: "use tcp or udp",
+		})
+	}
+	return findings
 }
+
+// under is the path of a key below the entry at a path.
+func under(at []any, key string) []any { return append(slices.Clone(at), key) }
+
+func (a Allow) proto() string { return cmp.Or(a.Proto, "tcp") }
 
 // Contribute implements [layers.Layer].
 func (l Layer) Contribute(layers.Site) layers.Contribution {
@@ -98,33 +110,43 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 	return layers.Contribution{
 		Packages: []string{"nftables"},
 		Image: layers.Fragment{Units: []layers.Unit{
-			{Name: "nftables.service", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: serviceDropin}}},
-			{Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: "10-ingot-firewall.conf", Contents: networkdDropin}}},
+			{
+				Name: "nftables.service", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: serviceDropin}},
+				Why: "loads the firewall's ruleset before there is a network",
+			},
+			{
+				Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: requireDropin, Contents: networkdDropin}},
+				Why: "no network without a loaded firewall",
+			},
 		}},
-		Ports: l.ports(),
+		Ports:  l.ports(),
+		Egress: l.Options.Egress.entries(),
 		Validators: []layers.Validator{
-			{Argv: []string{"/usr/sbin/nft", "-c", "-f", rulesetPath}},
+			{Argv: []string{"/usr/sbin/nft", "-c", "-f", Path}},
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "nftables.service", "systemd-networkd.service"}, PrintsErrors: true},
 		},
-		Checks: checks(l.Options.Ping),
+		Checks: l.checks(),
 	}
 }
 
 func (l Layer) ports() []layers.Port {
 	var ports []layers.Port
 	for i, a := range l.Options.Allow {
-		ports = append(ports, layers.Port{Proto: a.proto(), Port: a.Port, From: layers.FromInternet, Why: a.Why, Option: []any{"allow", i}})
+		ports = append(ports, layers.Port{
+			Proto: a.proto(), Port: a.Port, From: layers.FromInternet, Why: a.Why, Option: []any{"allow", i},
+		})
 	}
 	return ports
 }
 
-// Finish implements [layers.Finisher]: the ruleset is the merged port table.
+// Finish implements [layers.Finisher]: the ruleset is the merged plan.
 func (l Layer) Finish(plan layers.Plan) layers.Contribution {
 	return layers.Contribution{
-		Image: layers.Fragment{Files: []layers.File{
-			{Path: rulesetPath, Mode: 0o644, Contents: ruleset(plan.Ports, l.Options.Ping)},
-		}},
+		Image: layers.Fragment{Files: []layers.File{{
+			Path: Path, Mode: 0o644, Contents: l.ruleset(plan), Why: "the firewall: one table, generated from the port table",
+		}}},
 		Firewalls: []layers.Firewall{{Admits: plan.Ports, Units: []string{"nftables.service", "systemd-networkd.service"}}},
+		Checks:    limitChecks(plan.Ports),
 	}
 }
 
@@ -134,65 +156,14 @@ const serviceDropin = `[Service]
 ExecStop=
 # The file replaces the table in one transaction: a broken file changes nothing.
 ExecReload=
-ExecReload=/usr/sbin/nft -f ` + rulesetPath + `
+ExecReload=/usr/sbin/nft -f ` + Path + `
 `
+
+// requireDropin is the name of networkdDropin.
+const requireDropin = "10-ingot-firewall.conf"
 
 // networkdDropin makes the firewall fail closed: no ruleset, no network.
 const networkdDropin = `[Unit]
 Requires=nftables.service
 After=nftables.service
 `
-
-func checks(ping bool) []layers.Check {
-	return []layers.Check{
-		{
-			ID: "nftables.ping", Title: "a stranger's ping is answered only when asked for",
-			Ping:     &layers.PingCheck{Answered: ping},
-			Sabotage: pingSabotage(ping),
-		},
-		{
-			ID: "nftables.service", Title: "the firewall is loaded",
-			Unit: &layers.UnitCheck{Name: "nftables.service", State: "active"},
-		},
-		{
-			ID: "nftables.inbound", Title: "what is not allowed is dropped",
-			Command: &layers.CommandCheck{
-				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "inbound"}, Contains: "policy drop;",
-			},
-			Sabotage: "nft chain inet " + table + " inbound '{ policy accept; }'",
-		},
-		{
-			ID: "nftables.forwarded", Title: "nothing is forwarded",
-			Command: &layers.CommandCheck{
-				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "forwarded"}, Contains: "policy drop;",
-			},
-			Sabotage: "nft chain inet " + table + " forwarded '{ policy accept; }'",
-		},
-		{
-			ID: "nftables.fails-closed", Title: "networking requires the firewall",
-			Command: &layers.CommandCheck{
-				Argv: []string{"systemctl", "show", "--property=Requires", "systemd-networkd.service"}, Contains: "nftables.service",
-			},
-		},
-		{
-			ID: "nftables.ruleset", Title: "the ruleset is sealed",
-			File:     &layers.FileCheck{Path: rulesetPath, Owner: "root:root", Mode: 0o644, ReadOnly: true},
-			Sabotage: layers.SabotageEtc,
-		},
-		{
-			ID: "nftables.metadata", Title: "only root reaches the metadata service",
-			Command: &layers.CommandCheck{
-				Argv: []string{"/usr/sbin/nft", "list", "chain", "inet", table, "outbound"}, Contains: "skuid != 0",
-			},
-			Sabotage: "nft flush chain inet " + table + " outbound",
-		},
-	}
-}
-
-func pingSabotage(answered bool) string {
-	verdict := "accept"
-	if answered {
-		verdict = "drop"
-	}
-	return "nft insert rule inet " + table + " inbound icmp type echo-request " + verdict
-}

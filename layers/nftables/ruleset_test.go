@@ -10,11 +10,11 @@ import (
 
 func TestPortsLandInTheirChain(t *testing.T) {
 	t.Parallel()
-	text := ruleset([]layers.Port{
+	text := Layer{}.ruleset(layers.Plan{Ports: []layers.Port{
 		{Proto: "tcp", Port: 1, From: layers.FromInternet, Why: "a"},
 		{Proto: "udp", Port: 2, From: layers.FromWireGuard, Why: "b"},
 		{Proto: "tcp", Port: 3, From: layers.FromLoopback, Why: "c"},
-	}, false)
+	}})
 	internet, tunnel := chain(t, text, "from_internet"), chain(t, text, "from_tunnel")
 	for _, c := range []struct {
 		rule             string
@@ -29,7 +29,7 @@ func TestPortsLandInTheirChain(t *testing.T) {
 			t.Errorf("%s is in the wrong chain:\n%s\n%s", c.rule, internet, tunnel)
 		}
 	}
-	if !strings.Contains(chain(t, ruleset(nil, true), "from_internet"), "echo-request") {
+	if !strings.Contains(chain(t, Layer{Options{Ping: true}}.ruleset(layers.Plan{}), "from_internet"), "echo-request") {
 		t.Error("ping does not open echo")
 	}
 }

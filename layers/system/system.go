@@ -30,6 +30,13 @@ var packages = []string{
 	"systemd-timesyncd", "tzdata", "udev",
 }
 
+// egress is to anywhere: which servers they are, a provider's DHCP says.
+var egress = []layers.Egress{
+	{Proto: "udp", Port: 53, Why: "DNS, of the resolvers that DHCP names"},
+	{Proto: "tcp", Port: 53, Why: "DNS, answers too long for UDP"},
+	{Proto: "udp", Port: 123, Why: "NTP, the clock"},
+}
+
 // Contribute returns the sealed system's settings.
 func (Layer) Contribute(layers.Site) layers.Contribution {
 	on := true
@@ -62,6 +69,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 			KernelArguments: kernelArguments,
 		},
 		Identity: []string{"/etc/machine-id", "/etc/hostname"},
+		Egress:   egress,
 		State: []layers.State{
 			{Path: "/var/lib/ingot", Mode: 0o700, Why: "this machine's identity"},
 			{Path: "/var/log", Mode: 0o755, Why: "the journal and the logs"},
