@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"ingot/layers"
 )
@@ -43,6 +44,11 @@ func (c cloudConfig) check(f layers.Fragment) Findings {
 		account("directory "+path.Clean(v.Path), v.User)
 		account("directory "+path.Clean(v.Path), v.Group)
 	}
+	for _, v := range f.Links {
+		if !isText(v.Target) {
+			report("file "+path.Clean(v.Path), "its target %q is not text, which cloud-init cannot take", v.Target)
+		}
+	}
 	for _, v := range f.Groups {
 		account("group "+v.Name, v.Name)
 	}
@@ -62,6 +68,16 @@ func (c cloudConfig) check(f layers.Fragment) Findings {
 			report("kernel argument "+name, "update-grub takes %q apart; a stock system cannot have it", v)
 		}
 	}
+	for _, v := range c.plan.Removed {
+		if !isText(v.Pattern) {
+			found = append(found, Finding{Layer: v.Layer, Message: fmt.Sprintf("the removal of %q is not text, which cloud-init cannot take", v.Pattern)})
+		}
+	}
+	for _, v := range c.plan.Validators {
+		if !isText(strings.Join(v.Argv, " ")) {
+			found = append(found, Finding{Layer: v.Layer, Message: fmt.Sprintf("the validator %q is not text, which cloud-init cannot take", v.Argv)})
+		}
+	}
 	for _, v := range c.plan.Packages {
 		if !packageShape.MatchString(v) {
 			report("", "%q is no name of a Debian package", v)
@@ -69,3 +85,6 @@ func (c cloudConfig) check(f layers.Fragment) Findings {
 	}
 	return found
 }
+
+// isText reports what can be an argument of a program and a string of YAML.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }

@@ -100,7 +100,7 @@ func (c cloudConfig) write(f layers.Fragment) ([]byte, error) {
 			Apt      cloudApt `yaml:"apt"`
 			Update   bool     `yaml:"package_update"`
 			Upgrade  bool     `yaml:"package_upgrade"`
-			Packages []string `yaml:"packages"`
+			Packages []string `yaml:"packages,omitempty"`
 		}{cloudApt{true, "APT::Install-Recommends \"false\";\n"}, true, true, c.plan.Packages}},
 		{"Written after the packages, whose accounts own some of them.", struct {
 			Files []cloudFile `yaml:"write_files"`
@@ -215,7 +215,7 @@ func (c cloudConfig) files(f layers.Fragment) []cloudFile {
 		list = append(list, layers.File{Path: grubFile, Mode: 0o644, Contents: grubDefaults(f.KernelArguments)})
 	}
 	list = sortedBy(list, func(v layers.File) string { return v.Path })
-	list = append(list, layers.File{Path: filesWritten, Mode: 0o644, Contents: "\n"})
+	list = append(list, layers.File{Path: filesWritten, Mode: 0o644, Contents: "all of write_files is written\n"})
 	return convert(list, cloudFileOf)
 }
 

@@ -21,12 +21,19 @@ type step []string
 // MarshalYAML implements [yaml.Marshaler]: a step is a line, unless it has a
 // program of several.
 func (s step) MarshalYAML() (any, error) {
-	n := &yaml.Node{}
-	if err := n.Encode([]string(s)); err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(s, func(word string) bool { return strings.Contains(word, "\n") }) {
-		n.Style = yaml.FlowStyle
+	n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, w := range s {
+		// The library's own choice for several lines does not always come back.
+		word := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: w, Style: yaml.DoubleQuotedStyle}
+		switch {
+		case !strings.Contains(w, "\n"): // quoted as needed
+			if err := word.Encode(w); err != nil {
+				return nil, err
+			}
+		case readable(w + "\n"):
+			word.Style, n.Style = yaml.LiteralStyle, 0
+		}
+		n.Content = append(n.Content, word)
 	}
 	return n, nil
 }
@@ -203,14 +210,14 @@ func units(list []layers.Unit) []step {
 	var steps []step
 	if len(disable) > 0 {
 		steps = append(steps, shell(`for unit; do
-  if systemctl is-enabled --quiet "$unit" 2>/dev/null; then systemctl disable --quiet "$unit"; fi
+  if systemctl is-enabled --quiet -- "$unit" 2>/dev/null; then systemctl disable --quiet -- "$unit"; fi
 done`, disable...))
 	}
 	if len(mask) > 0 {
-		steps = append(steps, append(argv("systemctl", "mask", "--quiet"), mask...))
+		steps = append(steps, append(argv("systemctl", "mask", "--quiet", "--"), mask...))
 	}
 	if len(enable) > 0 {
-		steps = append(steps, append(argv("systemctl", "enable", "--quiet"), enable...))
+		steps = append(steps, append(argv("systemctl", "enable", "--quiet", "--"), enable...))
 	}
 	return slices.Clip(steps)
 }
