@@ -8,7 +8,7 @@ import (
 	"ingot/layers"
 )
 
-// This is the only file that imports Butane. Its own repository is archived;
+// This is the only file, but for a test, that imports Butane. Its own repository is archived;
 // since 2.27 Ignition carries it, which is the copy used here: one module, and
 // the translator is as old as the program that reads its output.
 

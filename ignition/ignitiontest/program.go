@@ -23,9 +23,25 @@ func Program(t *testing.T) string {
 	if os.Geteuid() != 0 {
 		t.Skip("the real Ignition changes owners and enters the tree with chroot: run as root")
 	}
+	return program(t, "ignition", source.Module+"/internal")
+}
+
+// Validator is the path of ignition-validate of the same version, which judges
+// a config as Ignition would read it. The test is skipped with -short.
+func Validator(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: building ignition-validate takes half a minute")
+	}
+	return program(t, "ignition-validate", source.Module+"/validate")
+}
+
+// program builds one of Ignition's programs, or finds it in the cache.
+func program(t *testing.T, name, pkg string) string {
+	t.Helper()
 	cache, err := os.UserCacheDir()
 	must(t, err)
-	program := filepath.Join(cache, "ingot", "test", fmt.Sprintf("ignition-%s-%s-%s", source.Version(), runtime.Version(), runtime.GOARCH))
+	program := filepath.Join(cache, "ingot", "test", fmt.Sprintf("%s-%s-%s-%s", name, source.Version(), runtime.Version(), runtime.GOARCH))
 	if _, err := os.Stat(program); err == nil {
 		return program
 	}
@@ -37,12 +53,12 @@ func Program(t *testing.T) string {
 	must(t, os.WriteFile(filepath.Join(next, "go.sum"), []byte(source.GoSum), 0o644))
 	// What Ignition would otherwise expect of a Fedora or leave behind.
 	flags := fmt.Sprintf("-s -w -X %[1]s/internal/distro.selinuxRelabel=false -X %[1]s/internal/distro.resultFilePath=", source.Module)
-	build := exec.Command("go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", "ignition", source.Module+"/internal")
+	build := exec.Command("go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", name, pkg)
 	build.Dir = next
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build Ignition: %v\n%s", err, out)
+		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
-	must(t, os.Rename(filepath.Join(next, "ignition"), program))
+	must(t, os.Rename(filepath.Join(next, name), program))
 	return program
 }
 
