@@ -45,33 +45,67 @@ func giveIdentity(ctx context.Context) error {
 }
 
 // settle brings identityDir up to date with the image and the config.
+//
+// The sources are asked one after the other until one has a config that is
+// good; the last one is the config of the identity that is there.
 func settle(ctx context.Context, allowed allowlist, rootHash string) report {
 	override, _ := kernelArgument("ignition.platform.id") // absent on most machines
-	platform := platformID("/sys/class/dmi/id", override)
-	_ = run(ctx, "modprobe", "-q", "qemu_fw_cfg") // absent on other hardware
-	f := findConfig(localSources())
-	r := report{Platform: platform, Source: f.source, Tried: f.tried}
-	if f.config == nil {
-		kept, err := readBounded(filepath.Join(identityDir, identityConfig))
-		if err != nil {
-			r.Tried = append(r.Tried, "the last good config on "+varLabel+": not present")
+	r := report{Platform: platformID("/sys/class/dmi/id", override)}
+	refused := false
+	for _, s := range sources(r.Platform, patienceFor(readStamp(identityDir))) {
+		config, err := s.read(ctx)
+		if err == nil {
+			err = screen(config)
+		}
+		if err == nil && r.adopt(ctx, allowed, rootHash, config, s.name) {
 			return r
 		}
-		f.config, r.Source = kept, "the last good config on "+varLabel
+		if err != nil {
+			r.Tried = append(r.Tried, s.name+": "+problem(err))
+		}
+		refused = refused || err == nil || errors.Is(err, errRefused)
 	}
-	if readStamp(identityDir) == newStamp(rootHash, f.config) && !reprovisionAsked() {
-		r.Configured = true
-		return r
-	}
-	if err := apply(ctx, allowed, rootHash, f.config); err != nil {
-		r.Tried = append(r.Tried, fmt.Sprintf("%s: %v", r.Source, err))
-		// An older identity keeps the machine reachable for repair.
-		r.Kept = readStamp(identityDir) != stamp{}
-		r.Configured = r.Kept
-		return r
-	}
-	r.Configured, r.Applied = true, true
+	r.fallBack(ctx, allowed, rootHash, refused)
 	return r
+}
+
+// adopt makes config this machine's, unless it is already, and reports whether
+// it is now.
+func (r *report) adopt(ctx context.Context, allowed allowlist, rootHash string, config []byte, name string) bool {
+	if readStamp(identityDir) != newStamp(rootHash, config) || reprovisionAsked() {
+		if err := apply(ctx, allowed, rootHash, config); err != nil {
+			r.Tried = append(r.Tried, fmt.Sprintf("%s: %v", name, err))
+			return false
+		}
+		r.Applied = true
+	}
+	r.Configured, r.Source = true, name
+	return true
+}
+
+// lastGood is the name of the config that the kept identity was made from.
+const lastGood = "the last good config on " + varLabel
+
+// fallBack keeps the identity that is there, made anew when the image is
+// another one. After a refusal it does nothing else: what a new config asked
+// for, such as a reprovision, waits for a good one.
+func (r *report) fallBack(ctx context.Context, allowed allowlist, rootHash string, refused bool) {
+	config, err := readBounded(filepath.Join(identityDir, identityConfig))
+	if err != nil {
+		r.Tried = append(r.Tried, lastGood+": "+notPresent)
+		return
+	}
+	was := readStamp(identityDir)
+	r.Kept = refused
+	if refused && was == newStamp(rootHash, config) {
+		r.Configured, r.Source = true, lastGood
+		return
+	}
+	if !r.adopt(ctx, allowed, rootHash, config, lastGood) {
+		// An older identity keeps the machine reachable for repair.
+		r.Kept = was != stamp{}
+		r.Configured = r.Kept
+	}
 }
 
 // reprovisionFile asks for the config to be applied again at the next boot.

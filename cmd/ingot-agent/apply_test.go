@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestRefusedConfigs(t *testing.T) {
 			if !r.Kept || !r.Configured || r.Applied {
 				t.Errorf("got %+v", r)
 			}
-			if len(r.Tried) != 1 || !strings.Contains(r.Tried[0], tc.reason) {
+			if !slices.Equal(r.Tried[1:], elsewhere) || !strings.Contains(r.Tried[0], tc.reason) {
 				t.Errorf("tried %q, want %q", r.Tried, tc.reason)
 			}
 			expectIdentity(t, claw1Identity)
@@ -61,7 +62,7 @@ func expectUntouchedVar(t *testing.T) {
 func TestApplyWithoutIgnition(t *testing.T) {
 	enterInitrd(t)
 	must(t, os.Remove("/fakes/ignition"))
-	err := apply(context.Background(), testAllowlist(t), hashA, []byte(claw1))
+	err := apply(context.Background(), testAllowlist(t), hashA, []byte(scripted(claw1)))
 	if err == nil || exists(identityDir) {
 		t.Errorf("error %v, identity %v", err, exists(identityDir))
 	}
@@ -73,7 +74,7 @@ func TestApplyInterrupted(t *testing.T) {
 	afterClaw1(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := apply(ctx, testAllowlist(t), hashA, []byte(claw2)); err == nil {
+	if err := apply(ctx, testAllowlist(t), hashA, []byte(scripted(claw2))); err == nil {
 		t.Error("no error")
 	}
 	expectIdentity(t, claw1Identity)
@@ -141,7 +142,7 @@ func TestSecretsStayInTheIdentity(t *testing.T) {
 func TestIgnitionLogReachesTheJournal(t *testing.T) {
 	enterInitrd(t)
 	config := stateDir + "/config"
-	write(t, config, "echo 'INFO : op(1) writing file'; echo 'CRITICAL : bad thing'; echo 'INFO : error at $.storage, line 3'; exit 1\n")
+	write(t, config, scripted("echo 'INFO : op(1) writing file'; echo 'CRITICAL : bad thing'; echo 'INFO : error at $.storage, line 3'; exit 1\n"))
 	var err error
 	out := captured(t, func() { err = ignite(context.Background(), config) })
 	if !strings.Contains(out, "INFO : op(1) writing file") {
@@ -159,7 +160,7 @@ func TestIgnitionSeesOnlyItsConfig(t *testing.T) {
 	t.Setenv("IGNITION_SYSTEM_CONFIG_DIR", "/elsewhere")
 	t.Setenv("IGNITION_KERNEL_CMDLINE_PATH", "/elsewhere")
 	config := stateDir + "/config"
-	write(t, config, "env | grep ^IGNITION_ | sort >/env\necho \"$@\" >/args\n")
+	write(t, config, scripted("env | grep ^IGNITION_ | sort >/env\necho \"$@\" >/args\n"))
 	must(t, ignite(context.Background(), config))
 	want := strings.Join([]string{
 		"IGNITION_CONFIG_FILE=" + config,

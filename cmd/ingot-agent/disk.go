@@ -120,15 +120,11 @@ func findVar() (string, error) {
 	if err := exec.Command("udevadm", "settle", "--timeout=30").Run(); err != nil {
 		return "", fmt.Errorf("wait for the disks: %w", err)
 	}
-	out, err := exec.Command("blkid", "--cache-file", "/dev/null", "--label", varLabel).Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 2 { // blkid: nothing found
-		return "", nil
-	}
+	device, err := blkid(context.Background(), "--cache-file", "/dev/null", "--label", varLabel)
 	if err != nil {
 		return "", fmt.Errorf("look for the label %s: %w", varLabel, err)
 	}
-	return strings.TrimSpace(string(out)), nil
+	return device, nil
 }
 
 // awaitVar waits for the partition that systemd-repart has just made.

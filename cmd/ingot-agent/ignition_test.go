@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,8 +88,8 @@ func TestRealIgnitionRefuses(t *testing.T) {
 		{"link", `{"ignition":{"version":"3.6.0"},"storage":{"links":[{"path":"/etc/hostname","target":"/var/x","overwrite":true}]}}`, "/etc/hostname" + notAllowed},
 		{"folder", `{"ignition":{"version":"3.6.0"},"storage":{"directories":[{"path":"/etc/cron.d"}]}}`, "/etc/cron.d" + notAllowed},
 		{"state volume", ign(good, [2]string{`"path":"/var/evil"`, secret}), "/var/evil"},
-		{"cut short", whole[:len(whole)-2], "config is not valid"},
-		{"not JSON", secret, "config is not valid"},
+		{"cut short", whole[:len(whole)-2], "not JSON"},
+		{"not JSON", "{" + secret, "not JSON"},
 		{"bad data URL", strings.Replace(whole, "data:,", "data:;base64,%%%", 1), "data"},
 		{"bad scheme", strings.Replace(whole, "data:,", "sftp:", 1), "scheme"},
 		{"secret as a number", strings.Replace(whole, "416", `"`+secret+`"`, 1), "cannot unmarshal string"},
@@ -108,7 +109,7 @@ func TestRealIgnitionRefuses(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if r.Configured || len(r.Tried) != 1 || !strings.Contains(r.Tried[0], tc.reason) {
+			if r.Configured || !slices.Equal(r.Tried[1:], append(slices.Clone(elsewhere), noKept)) || !strings.Contains(r.Tried[0], tc.reason) {
 				t.Errorf("got %+v, want the reason %q", r, tc.reason)
 			}
 			expectNoSecret(t, out, r)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,10 +22,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeIgnition stands for the real Ignition. Its configs are shell scripts,
-// run in the files stage with the future root in $root; one that says
-// "needs-network" cannot be had offline. Like the real one it keeps the config
-// in its cache between the stages.
+// fakeIgnition stands for the real Ignition. Its configs carry a shell script,
+// see scripted, run in the files stage with the future root in $root; one that
+// says "needs-network" cannot be had offline. Like the real one it keeps the
+// config in its cache between the stages.
 const fakeIgnition = `#!/bin/sh
 for arg; do
 	case $arg in
@@ -42,8 +43,18 @@ if [ "$stage" = fetch-offline ]; then
 	if grep -q needs-network "$cache"; then : >"$neednet"; fi
 	exit 0
 fi
-. "$cache"
+script=$(sed -n 's/^{"ignition":{"version":"3.6.0"},"script":"\(.*\)"}$/\1/p' "$cache" | sed 's/\\"/"/g')
+eval "$(printf %b "$script")"
 `
+
+// scripted is a config for fakeIgnition.
+func scripted(script string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(script) // a string can be encoded
+	return `{"ignition":{"version":"3.6.0"},"script":` + strings.TrimSpace(b.String()) + "}"
+}
 
 // Where the initrd's own files are, seen from inside.
 const (
@@ -109,6 +120,7 @@ func fillInitrd(t *testing.T) {
 	t.Helper()
 	for p, content := range map[string]string{
 		"/fakes/ignition":              fakeIgnition,
+		"/fakes/blkid":                 "#!/bin/sh\nexit 2\n",
 		"/fakes/modprobe":              "#!/bin/sh\nexit 1\n", // as on a machine without fw_cfg
 		cmdline:                        "quiet roothash=" + hashA + "\n",
 		allowedFile:                    patterns,
@@ -119,7 +131,7 @@ func fillInitrd(t *testing.T) {
 	} {
 		write(t, p, content)
 	}
-	for _, p := range []string{"ignition", "modprobe"} {
+	for _, p := range []string{"ignition", "modprobe", "blkid"} {
 		must(t, os.Chmod("/fakes/"+p, 0o755))
 	}
 	must(t, os.MkdirAll("/tmp", 0o777))
@@ -143,9 +155,13 @@ func reboot(t *testing.T) {
 // ignitionRan reports whether Ignition ran since the last reboot.
 func ignitionRan() bool { return exists(ranFile) }
 
-// sees a config in fw_cfg; "" takes it away.
+// deliver puts a config into fw_cfg; "" takes it away. What is no config yet is
+// a script for fakeIgnition.
 func deliver(t *testing.T, config string) {
 	t.Helper()
+	if config != "" && config[0] != '{' {
+		config = scripted(config)
+	}
 	if config == "" {
 		must(t, os.RemoveAll(fwcfg))
 		return

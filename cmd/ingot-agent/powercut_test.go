@@ -122,8 +122,8 @@ func oldIdentity(t *testing.T) {
 	for p, content := range claw1Identity {
 		write(t, identityDir+"/etc/"+p, content)
 	}
-	write(t, identityDir+"/instance.ign", claw1)
-	must(t, writeStamp(identityDir, newStamp(hashA, []byte(claw1))))
+	write(t, identityDir+"/instance.ign", scripted(claw1))
+	must(t, writeStamp(identityDir, newStamp(hashA, []byte(scripted(claw1)))))
 	write(t, stateDir+"/machine-id", strings.Repeat("e", 32)+"\n")
 	write(t, reprovisionFile, "")
 }

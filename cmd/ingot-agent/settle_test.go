@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -27,10 +28,24 @@ const (
 	fromFWCfg  = "QEMU fw_cfg opt/com.coreos/config"
 	fromKept   = "the last good config on ingot-var"
 	noFWCfg    = fromFWCfg + ": not present"
+	noESP      = "the ESP's /instance.ign: not present"
+	noCidata   = "a volume labelled cidata: not present"
+	noConfig2  = "a volume labelled config-2: not present"
+	noMetadata = "the metadata service: this machine has no network card"
+	noKept     = fromKept + ": not present"
 	refusal    = fromFWCfg + ": ignition's files stage refused the config: CRITICAL : no such user"
 	badConfig  = "echo half >$root/etc/hostname\necho 'CRITICAL : no such user'\nexit 1\n"
 	notAllowed = "; allowed are only the paths in /usr/lib/ingot/identity.list"
 )
+
+// elsewhere is what the places after fw_cfg say in these tests.
+var elsewhere = []string{noESP, noCidata, noConfig2, noMetadata}
+
+// tried is what a boot reports that had this to say first and nothing in the
+// other places.
+func tried(first string, last ...string) []string {
+	return slices.Concat([]string{first}, elsewhere, last)
+}
 
 // An earlier boot with claw1 went well.
 func afterClaw1(t *testing.T) {
@@ -54,7 +69,7 @@ func TestSettle(t *testing.T) {
 	}{
 		{
 			name: "no config, no identity", rootHash: hashA,
-			want:     report{Tried: []string{noFWCfg, fromKept + ": not present"}},
+			want:     report{Tried: tried(noFWCfg, noKept)},
 			identity: none,
 		},
 		{
@@ -74,12 +89,12 @@ func TestSettle(t *testing.T) {
 		},
 		{
 			name: "config gone, same image", before: afterClaw1, rootHash: hashA,
-			want:     report{Configured: true, Source: fromKept, Tried: []string{noFWCfg}},
+			want:     report{Configured: true, Source: fromKept, Tried: tried(noFWCfg)},
 			identity: claw1Identity,
 		},
 		{
 			name: "config gone, new image", before: afterClaw1, rootHash: hashB,
-			want: report{Configured: true, Applied: true, Source: fromKept, Tried: []string{noFWCfg}}, ran: true,
+			want: report{Configured: true, Applied: true, Source: fromKept, Tried: tried(noFWCfg)}, ran: true,
 			identity: claw1Identity,
 		},
 		{
@@ -89,17 +104,17 @@ func TestSettle(t *testing.T) {
 		},
 		{
 			name: "bad config, no identity", config: badConfig, rootHash: hashA,
-			want: report{Source: fromFWCfg, Tried: []string{refusal}}, ran: true,
+			want: report{Tried: tried(refusal, noKept)}, ran: true,
 			identity: none,
 		},
 		{
 			name: "bad config, last good stays", before: afterClaw1, config: badConfig, rootHash: hashA,
-			want: report{Configured: true, Kept: true, Source: fromFWCfg, Tried: []string{refusal}}, ran: true,
+			want: report{Configured: true, Kept: true, Source: fromKept, Tried: tried(refusal)}, ran: true,
 			identity: claw1Identity,
 		},
 		{
 			name: "bad config and new image, last good stays", before: afterClaw1, config: badConfig, rootHash: hashB,
-			want: report{Configured: true, Kept: true, Source: fromFWCfg, Tried: []string{refusal}}, ran: true,
+			want: report{Configured: true, Kept: true, Applied: true, Source: fromKept, Tried: tried(refusal)}, ran: true,
 			identity: claw1Identity,
 		},
 		{
@@ -111,13 +126,13 @@ func TestSettle(t *testing.T) {
 		{
 			name: "reprovision asked, config gone", before: func(t *testing.T) { afterClaw1(t); write(t, reprovisionFile, "") },
 			rootHash: hashA,
-			want:     report{Configured: true, Applied: true, Source: fromKept, Tried: []string{noFWCfg}}, ran: true,
+			want:     report{Configured: true, Applied: true, Source: fromKept, Tried: tried(noFWCfg)}, ran: true,
 			identity: claw1Identity,
 		},
 		{
 			name: "stamp cut short", before: func(t *testing.T) { afterClaw1(t); must(t, os.Truncate(identityDir+"/stamp.json", 20)) },
 			rootHash: hashA,
-			want:     report{Configured: true, Applied: true, Source: fromKept, Tried: []string{noFWCfg}}, ran: true,
+			want:     report{Configured: true, Applied: true, Source: fromKept, Tried: tried(noFWCfg)}, ran: true,
 			identity: claw1Identity,
 		},
 		{
@@ -132,7 +147,7 @@ func TestSettle(t *testing.T) {
 				must(t, unix.Mkfifo(identityDir+"/instance.ign", 0o600))
 			},
 			rootHash: hashA,
-			want:     report{Tried: []string{noFWCfg, fromKept + ": not present"}},
+			want:     report{Tried: tried(noFWCfg, noKept)},
 			identity: none,
 		},
 		{

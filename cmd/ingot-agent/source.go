@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,42 +18,30 @@ const maxConfig = 4 << 20
 // source is one place an instance config may come from.
 type source struct {
 	name string
-	path string
+	// read returns the config, unjudged. fs.ErrNotExist says that the place
+	// or the config in it does not exist on this machine.
+	read func(context.Context) ([]byte, error)
 }
 
-// localSources are the places that need no network, best first.
-func localSources() []source {
+// sources are all places but the state volume, best first. What needs no
+// network comes before what does: a machine that has a config at hand never
+// waits for a network, and sends nothing before its firewall is up. Among the
+// local ones the hypervisor's own channel comes first, then our own disk, then
+// volumes that anybody may have attached.
+func sources(platform string, patience patience) []source {
 	return []source{
-		{"QEMU fw_cfg opt/com.coreos/config", "/sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config/raw"},
+		{"QEMU fw_cfg opt/com.coreos/config", func(ctx context.Context) ([]byte, error) {
+			_ = run(ctx, "modprobe", "-q", "qemu_fw_cfg") // absent on other hardware
+			return readBounded(fwCfgFile)
+		}},
+		{"the ESP's /" + espFile, readESP},
+		{"a volume labelled cidata", volume{[]string{"cidata", "CIDATA"}, "user-data"}.read},
+		{"a volume labelled config-2", volume{[]string{"config-2", "CONFIG-2"}, "openstack/latest/user_data"}.read},
+		{"the metadata service", metadata{platform, patience}.read},
 	}
 }
 
-// found is an instance config and the record of the search for it.
-type found struct {
-	config []byte   // nil when there is none
-	source string   // where config came from
-	tried  []string // one line for each place that had none, and why
-}
-
-// findConfig reads the first source that has a config.
-func findConfig(sources []source) found {
-	var f found
-	for _, s := range sources {
-		b, err := readBounded(s.path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			f.tried = append(f.tried, s.name+": not present")
-		case err != nil:
-			f.tried = append(f.tried, fmt.Sprintf("%s: %v", s.name, err))
-		case len(strings.TrimSpace(string(b))) == 0:
-			f.tried = append(f.tried, s.name+": empty")
-		default:
-			f.config, f.source = b, s.name
-			return f
-		}
-	}
-	return f
-}
+const fwCfgFile = "/sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config/raw"
 
 // readBounded reads a regular file of at most maxConfig bytes. It does not wait
 // for a writer when root left a named pipe in its place.
@@ -63,12 +51,38 @@ func readBounded(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
+	return readRegular(file)
+}
+
+// readBelow is readBounded for a file below a directory that others filled: a
+// link in it leads nowhere outside.
+func readBelow(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readRegular(file)
+}
+
+func readRegular(file *os.File) ([]byte, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(errors.New("not a regular file"), err)
 	}
+	return readAtMost(file)
+}
+
+// readAtMost reads all of r, which must not be larger than an instance config
+// may be.
+func readAtMost(r io.Reader) ([]byte, error) {
 	// One large read: fw_cfg takes time proportional to the offset for each.
 	b := make([]byte, maxConfig+1)
-	n, err := io.ReadFull(file, b)
+	n, err := io.ReadFull(r, b)
 	switch {
 	case err == nil:
 		return nil, fmt.Errorf("larger than %d bytes", maxConfig)
@@ -77,3 +91,13 @@ func readBounded(path string) ([]byte, error) {
 	}
 	return nil, err
 }
+
+// problem says why a place gave nothing, for the console.
+func problem(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return notPresent
+	}
+	return err.Error()
+}
+
+const notPresent = "not present"

@@ -62,15 +62,18 @@ func (r report) text(fingerprint string) string {
 	switch {
 	case !r.Configured:
 		line("NO INSTANCE CONFIG: this machine has no identity and answers no packet")
-	case r.Applied:
-		line("instance config applied from %s", r.Source)
 	case r.Kept:
 		line("INSTANCE CONFIG REFUSED: the identity made from the last good one stays")
+	case r.Applied:
+		line("instance config applied from %s", r.Source)
 	default:
 		line("instance config unchanged since the last boot")
 	}
 	for _, t := range r.Tried {
-		line("  tried %s", t)
+		// A place that does not exist is of interest while a config is missing.
+		if !r.fromSource() || !strings.HasSuffix(t, ": "+notPresent) {
+			line("  tried %s", t)
+		}
 	}
 	if !r.Configured {
 		line("  platform %s (from DMI)", orUnknown(r.Platform))
@@ -82,6 +85,9 @@ func (r report) text(fingerprint string) string {
 	line("host key %s", orUnknown(fingerprint))
 	return s.String()
 }
+
+// fromSource reports whether a place outside the state volume had the config.
+func (r report) fromSource() bool { return r.Configured && r.Source != lastGood }
 
 // printable escapes what could forge a line on the console: the names of files
 // that were found on the machine may hold anything.

@@ -30,6 +30,16 @@ ingot: instance config applied from the last good config on ingot-var
 ingot:   tried QEMU fw_cfg opt/com.coreos/config: not present
 ingot: host key SHA256:key
 `},
+		{"applied from the second best", report{Configured: true, Applied: true, Source: "a volume", Tried: []string{fwcfg + ": not present", "the ESP: not JSON"}}, `
+ingot: instance config applied from a volume
+ingot:   tried the ESP: not JSON
+ingot: host key SHA256:key
+`},
+		{"refused, last good made anew", report{Configured: true, Applied: true, Kept: true, Source: kept, Tried: []string{fwcfg + ": not JSON"}}, `
+ingot: INSTANCE CONFIG REFUSED: the identity made from the last good one stays
+ingot:   tried QEMU fw_cfg opt/com.coreos/config: not JSON
+ingot: host key SHA256:key
+`},
 		{"unchanged", report{Platform: "qemu", Configured: true, Source: fwcfg}, `
 ingot: instance config unchanged since the last boot
 ingot: host key SHA256:key

@@ -17,7 +17,9 @@ installkernel() {
 	# Where virtual machines keep their disks.
 	instmods virtio_pci virtio_blk virtio_scsi sd_mod nvme ahci ata_piix xen-blkfront hv_storvsc vmw_pvscsi mptspi
 	# Where the instance config comes from.
-	instmods qemu_fw_cfg
+	instmods qemu_fw_cfg sr_mod iso9660 vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8
+	# The metadata service, and the lock on the network that it is asked over.
+	instmods virtio_net e1000 e1000e vmxnet3 hv_netvsc ena gve xen-netfront ixgbevf nf_tables nft_ct
 }
 
 install() {
