@@ -6,9 +6,14 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"regexp"
 
 	"ingot/layers/custom"
 )
+
+// folderShape is what the last name of a custom layer's folder may be: it is
+// the layer's name, and stands before the names of its checks.
+const folderShape = `^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`
 
 // custom reads the folders of layers.custom.
 func (d *decoder) custom(folders []string) []placed {
@@ -38,6 +43,11 @@ func (d *decoder) customLayer(name, folder string, at []any) (custom.Layer, bool
 	}
 	if !filepath.IsLocal(folder) || filepath.Clean(folder) == "." {
 		return refuse(fmt.Sprintf("%q is not a folder below that of %s", clip(folder), FileName))
+	}
+	if base := path.Base(filepath.ToSlash(folder)); !regexp.MustCompile(folderShape).MatchString(base) {
+		d.findings = append(d.findings, d.doc.Finding(at, false, fmt.Sprintf("%q cannot be the name of a layer", clip(base)),
+			"rename the folder: up to 63 letters, digits, dots, dashes and underscores"))
+		return custom.Layer{}, false
 	}
 	root, err := d.root.OpenRoot(filepath.Clean(folder))
 	if err != nil {

@@ -106,23 +106,24 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	return append(list, d.custom(o.Custom)...)
 }
 
-// merge joins the layers; a conflict is shown at the layer that came second.
+// merge joins the layers and proves that somebody gets in. A conflict is shown
+// at the layer that came second, at the first when that one has no line.
 func (d *decoder) merge(site layers.Site, list []placed) layers.Plan {
-	bare, where := []layers.Layer{}, map[string][]any{}
+	bare, named := []layers.Layer{}, map[string]placed{}
 	for _, l := range list {
 		bare = append(bare, l.Layer)
-		where[l.Name()] = l.path
+		named[l.Name()] = l
 	}
 	plan, conflicts := layers.Merge(site, bare)
 	for _, c := range conflicts {
-		path := where[c.Second]
-		if path == nil {
-			path = where[c.First]
+		l := named[c.Second]
+		if l.path == nil {
+			l = named[c.First]
 		}
-		d.findings = append(d.findings, d.doc.KeyFinding(path, c.Error(), "leave it to one of the two"))
+		d.findings = append(d.findings, d.claimed(l, c.What, c.Error(), "leave it to one of the two"))
 	}
 	if len(conflicts) == 0 {
-		d.findings = append(d.findings, d.lockouts(layers.WayIn(plan), where)...)
+		d.findings = append(d.findings, d.lockouts(layers.WayIn(plan), list)...)
 	}
 	return plan
 }

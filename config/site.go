@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"ingot/layers"
+	"ingot/layers/custom"
 )
 
 const (
@@ -48,15 +50,27 @@ func (d *decoder) layersOff(list []placed) []Finding {
 }
 
 // lockouts shows missing links of the way in at the layer to repair.
-func (d *decoder) lockouts(missing []layers.Lockout, where map[string][]any) []Finding {
+func (d *decoder) lockouts(missing []layers.Lockout, list []placed) []Finding {
 	var found []Finding
 	for _, l := range missing {
-		path, on := where[l.Layer]
-		if !on {
+		i := slices.IndexFunc(list, func(p placed) bool { return p.Name() == l.Layer })
+		if i < 0 {
 			found = append(found, d.doc.Finding([]any{"layers", l.Layer}, true, l.Message, l.Advice))
 			continue
 		}
-		found = append(found, d.doc.KeyFinding(path, l.Message, l.Advice))
+		found = append(found, d.claimed(list[i], l.What, l.Message, l.Advice))
 	}
 	return found
+}
+
+// claimed makes a finding at the line that claims something: of a custom
+// layer's folder when it is one, else at the layer in ingot.yaml.
+func (d *decoder) claimed(l placed, what, message, advice string) Finding {
+	if c, ok := l.Layer.(custom.Layer); ok {
+		if f, known := c.Claim(what); known {
+			f.Message, f.Advice = message, advice
+			return f
+		}
+	}
+	return d.doc.KeyFinding(l.path, message, advice)
 }

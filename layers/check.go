@@ -18,6 +18,8 @@ type Check struct {
 	Listener *ListenerCheck
 	Ping     *PingCheck
 	Exposure *ExposureCheck
+	HTTP     *HTTPCheck
+	Reach    *ReachCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -69,6 +71,23 @@ type PingCheck struct{ Answered bool }
 type ExposureCheck struct {
 	Unit string
 	Max  float64 // "systemd-analyze security", 0.0 (tight) to 10.0
+}
+
+// HTTPCheck asks a web service through the tunnel, as a peer does.
+type HTTPCheck struct {
+	Port     int    // 1 to 65535
+	Path     string // with the leading slash
+	Status   int    // 0 is 200
+	Contains string // of the first MiB of the body; empty is not looked at
+}
+
+// ReachCheck looks at one port from one place, over IPv4 and IPv6 where that
+// place has both. A UDP port that does not answer a stranger is filtered.
+type ReachCheck struct {
+	Proto string // "tcp" or "udp"
+	Port  int    // 1 to 65535
+	From  From   // FromInternet, or FromWireGuard with "tcp"
+	State string // "open", "closed" (refused) or "filtered" (silent)
 }
 
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it

@@ -43,8 +43,11 @@ type Firewall struct {
 // repair the machine.
 type Lockout struct {
 	// Layer is the one to repair. It may be off.
-	Layer   string
-	Link    string // "peer", "port", …: the same word for the same link
+	Layer string
+	Link  string // "peer", "rule", …: the same word for the same link
+	// What is the claim that takes the link away, as in [Conflict]; empty
+	// when nothing does and it was never there.
+	What    string
 	Message string
 	Advice  string
 }
@@ -62,9 +65,9 @@ const (
 func LayersOff(on []string) []Lockout {
 	var list []Lockout
 	for _, l := range []Lockout{
-		{entranceLayer, "entrance", "nobody would be able to log in: the layer ssh is off", "add ssh to layers"},
-		{tunnelLayer, "tunnel", "nobody would be able to connect: the layer wireguard is off, and ssh answers in its tunnel only", "add wireguard to layers"},
-		{firewallLayer, "firewall", "everything would be open: the layer nftables is off", "add nftables to layers"},
+		{entranceLayer, "entrance", "", "nobody would be able to log in: the layer ssh is off", "add ssh to layers"},
+		{tunnelLayer, "tunnel", "", "nobody would be able to connect: the layer wireguard is off, and ssh answers in its tunnel only", "add wireguard to layers"},
+		{firewallLayer, "firewall", "", "everything would be open: the layer nftables is off", "add nftables to layers"},
 	} {
 		if !slices.Contains(on, l.Layer) {
 			list = append(list, l)
@@ -102,7 +105,12 @@ type wayIn struct {
 }
 
 func (w *wayIn) report(layer, link, advice, format string, a ...any) {
-	l := Lockout{Layer: layer, Link: link, Message: fmt.Sprintf(format, a...), Advice: advice}
+	w.taken(layer, link, "", advice, format, a...)
+}
+
+// taken reports a link that a claim of a layer's takes away.
+func (w *wayIn) taken(layer, link, what, advice, format string, a ...any) {
+	l := Lockout{Layer: layer, Link: link, What: what, Message: fmt.Sprintf(format, a...), Advice: advice}
 	if !slices.Contains(w.missing, l) {
 		w.missing = append(w.missing, l)
 	}
@@ -161,6 +169,7 @@ func (w *wayIn) tunnel(t Tunnel) {
 		w.report(t.Layer, "tunnel port", "leave the tunnel's port in the port table: no layer may take it out",
 			"nobody would be able to connect: the firewall does not admit the tunnel's port udp/%d from the internet", t.Port)
 	}
+	w.alone(t.Layer, "udp", t.Port)
 	w.units(t.Layer, t.Units)
 }
 
@@ -182,7 +191,19 @@ func (w *wayIn) entrance(e Entrance) {
 		w.report(e.Layer, "rule", "leave the service's port in the port table: no layer may take it out",
 			"nobody would be able to log in: the firewall does not admit %s/%d from the tunnel", e.Proto, e.Port)
 	}
+	w.alone(e.Layer, e.Proto, e.Port)
 	w.units(e.Layer, e.Units)
+}
+
+// alone wants nobody else to claim a port, from wherever: whichever of two
+// services starts first keeps the other from listening.
+func (w *wayIn) alone(layer, proto string, port int) {
+	for _, p := range w.plan.Ports {
+		if p.Proto == proto && p.Port == port && p.Layer != layer {
+			w.taken(p.Layer, "port", fmt.Sprintf("port %s/%d from %s", p.Proto, p.Port, p.From), "use another port",
+				"nobody may be able to log in: %s claims port %s/%d too, where %s listens", p.Layer, proto, port, layer)
+		}
+	}
 }
 
 // admits reports whether the firewall has a rule. Without a firewall that is
@@ -205,7 +226,7 @@ func (w *wayIn) units(layer string, names []string) {
 		if owner := w.plan.Owner["unit "+u.Name]; owner != "" {
 			layer = owner
 		}
-		w.report(layer, "unit", "do not mask it", "nobody would be able to log in: the unit %s is masked", u.Name)
+		w.taken(layer, "unit", "unit "+u.Name, "do not mask it", "nobody would be able to log in: the unit %s is masked", u.Name)
 	}
 }
 

@@ -58,6 +58,8 @@ func TestWayInLinks(t *testing.T) {
 		"other user":          {func(p *layers.Plan) { p.Entrances[0].Users = []string{"other"} }, "ssh", "user", "lets in other"},
 		"no user":             {func(p *layers.Plan) { p.Entrances[0].Users = nil }, "ssh", "user", "lets in nobody"},
 		"no firewall":         {func(p *layers.Plan) { p.Firewalls = nil }, "nftables", "firewall", "no firewall"},
+		"second service":      {func(p *layers.Plan) { second(p, "tcp", 22) }, "other", "port", "other claims port tcp/22 too, where ssh"},
+		"second tunnel":       {func(p *layers.Plan) { second(p, "udp", 51820) }, "other", "port", "other claims port udp/51820 too, where wireguard"},
 		"masked socket":       {func(p *layers.Plan) { mask(p, "ssh.socket") }, "ssh", "unit", "ssh.socket is masked"},
 		"masked networkd":     {func(p *layers.Plan) { mask(p, "systemd-networkd.service") }, "wireguard", "unit", "systemd-networkd.service is masked"},
 		"masked firewall":     {func(p *layers.Plan) { mask(p, "nftables.service") }, "nftables", "unit", "nftables.service is masked"},
@@ -139,4 +141,8 @@ func from(p *layers.Plan, port int, from layers.From) {
 			p.Firewalls[0].Admits = append(p.Firewalls[0].Admits, x)
 		}
 	}
+}
+
+func second(p *layers.Plan, proto string, port int) {
+	p.Ports = append(p.Ports, layers.Port{Layer: "other", Proto: proto, Port: port, From: layers.FromLoopback})
 }

@@ -27,8 +27,12 @@ func matches(shape, s string) bool { return regexp.MustCompile(shape).MatchStrin
 // join appends to a path without touching the caller's.
 func join(at []any, more ...any) []any { return slices.Concat(at, more) }
 
-// once reports the second claim of a name within the folder.
+// once notes the claim of a name, in the words of [layers.Merge], and reports
+// the second one within the folder.
 func (l *loader) once(what, name string, at []any) {
+	if _, twice := l.claims[what+" "+name]; !twice {
+		l.claims[what+" "+name] = l.doc.Finding(at, false, "", "")
+	}
 	if l.seen[what+" "+name] {
 		l.report(fmt.Sprintf("%s %s is defined twice", what, name), "keep one of the two", at...)
 	}
@@ -45,7 +49,7 @@ func (l *loader) header(c butane) {
 }
 
 func (l *loader) file(x file, at ...any) layers.File {
-	l.target("path", x.Path, join(at, "path"))
+	l.target("file", x.Path, join(at, "path"))
 	if x.Contents == nil || x.Contents.Inline == nil && x.Contents.Local == nil {
 		l.report("the file has no content", "add inline: with the text or local: with the name of a file below files", join(at, "contents")...)
 		return layers.File{}
@@ -66,7 +70,7 @@ func (l *loader) directory(x directory, at ...any) layers.Directory {
 }
 
 func (l *loader) link(x link, at ...any) layers.Link {
-	l.target("path", x.Path, join(at, "path"))
+	l.target("file", x.Path, join(at, "path"))
 	if x.Target == "" || strings.ContainsFunc(x.Target, unicode.IsControl) {
 		l.report(fmt.Sprintf("%q cannot be the target of a link", x.Target), "give a path", join(at, "target")...)
 	}
@@ -174,6 +178,11 @@ func (l *loader) kernelArgument(argument string, at ...any) {
 		return
 	}
 	name, _, _ := strings.Cut(argument, "=")
+	claim := name
+	if name == "console" { // the only one that adds up
+		claim = argument
+	}
+	l.once("kernel argument", claim, at)
 	if slices.Contains([]string{"init", "rdinit", "root", "roothash", "ro", "rw", "systemd.verity"}, name) {
 		l.report(fmt.Sprintf("the kernel argument %s is the image's own", name), "remove it: the sealed root depends on it", at...)
 	}

@@ -32,29 +32,63 @@ type Input struct {
 // Load reads the layer in folder, shown is how findings call that folder. The
 // error is that of reading config.bu; everything else is a finding there.
 func Load(name string, folder *os.Root, shown string) (Layer, []Input, []document.Finding, error) {
-	data, err := read(folder, ConfigName, document.MaxBytes+1)
+	l := loader{name: name, folder: folder, shown: shown, left: maxFiles, seen: map[string]bool{}, claims: map[string]document.Finding{}}
+	layer := Layer{name: name, claims: l.claims}
+	var config butane
+	fits, err := l.read(ConfigName, &config)
 	if err != nil {
 		return Layer{}, nil, nil, err
 	}
-	l := loader{folder: folder, inputs: []Input{{ConfigName, data}}, left: maxFiles, seen: map[string]bool{}}
-	var findings []document.Finding
-	l.doc, findings = document.Parse(path.Join(shown, ConfigName), data)
-	var config butane
-	findings = append(findings, l.doc.Decode(&config)...)
-	if len(findings) > 0 {
-		return Layer{}, l.inputs, findings, nil
+	if fits {
+		layer.contribution.Image = l.fragment(config)
 	}
-	fragment := l.fragment(config)
-	return Layer{name: name, fragment: fragment}, l.inputs, l.findings, nil
+	var m manifest
+	if l.optional(ManifestName, &m) {
+		l.manifest(m, &layer.contribution)
+	}
+	var checks checksFile
+	if l.optional(ChecksName, &checks) {
+		layer.contribution.Checks = l.checks(checks)
+	}
+	return layer, l.inputs, l.findings, nil
+}
+
+// read decodes one file of the folder, which is then the one that findings are
+// about. It reports whether the file fits; the error is that of reading it.
+func (l *loader) read(name string, into any) (bool, error) {
+	data, err := read(l.folder, name, document.MaxBytes+1)
+	if err != nil {
+		return false, err
+	}
+	l.inputs = append(l.inputs, Input{name, data})
+	var findings []document.Finding
+	l.doc, findings = document.Parse(path.Join(l.shown, name), data)
+	findings = append(findings, l.doc.Decode(into)...)
+	l.findings = append(l.findings, findings...)
+	return len(findings) == 0, nil
+}
+
+// optional is read for a file that need not be there.
+func (l *loader) optional(name string, into any) bool {
+	fits, err := l.read(name, into)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		l.doc, _ = document.Parse(path.Join(l.shown, name), nil)
+		l.report(fmt.Sprintf("the file cannot be read: %v", cause(err)), "make it a regular file in the layer's folder, or remove it")
+	}
+	return fits
 }
 
 type loader struct {
+	name     string
 	folder   *os.Root
+	shown    string
 	doc      *document.Document
 	inputs   []Input
 	left     int64 // bytes of maxFiles
 	seen     map[string]bool
 	findings []document.Finding
+	// claims are the places of what the layer claims, as Merge calls it.
+	claims map[string]document.Finding
 }
 
 func (l *loader) report(message, advice string, at ...any) {

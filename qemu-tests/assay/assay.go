@@ -246,9 +246,20 @@ func (r *run) planned(ctx context.Context) {
 		r.check(ctx, c.Layer, c.ID, c.Title, func() (string, error) {
 			ctx, cancel := context.WithTimeout(ctx, r.lab.Timeout(bootTime))
 			defer cancel()
-			return r.shell.inside(ctx, c, r.id.Plan.Ports)
+			return r.one(ctx, c)
 		})
 	}
+}
+
+// one makes a check that needs a shell or the tunnel.
+func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
+	switch {
+	case c.HTTP != nil:
+		return r.http(ctx, *c.HTTP)
+	case c.Reach != nil:
+		return r.reach(ctx, *c.Reach)
+	}
+	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }
 
 // console looks for what a healthy machine never says.

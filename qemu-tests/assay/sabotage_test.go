@@ -145,7 +145,7 @@ func (r *run) complaints(ctx context.Context, but string) []string {
 		if c.ID == but || c.SSHAuth != nil || c.Ping != nil {
 			continue
 		}
-		if _, err := r.shell.inside(ctx, c, r.id.Plan.Ports); err != nil {
+		if _, err := r.one(ctx, c); err != nil {
 			list = append(list, c.ID)
 		}
 	}
@@ -237,5 +237,5 @@ func (r *run) find(t *testing.T, id string) func(context.Context) (string, error
 	case c.SSHAuth != nil:
 		return func(ctx context.Context) (string, error) { return r.auth(ctx, *c.SSHAuth) }
 	}
-	return func(ctx context.Context) (string, error) { return r.shell.inside(ctx, c, r.id.Plan.Ports) }
+	return func(ctx context.Context) (string, error) { return r.one(ctx, c) }
 }

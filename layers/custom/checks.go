@@ -1,0 +1,209 @@
+package custom
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+
+	"ingot/layers"
+)
+
+// ChecksName is the file in a layer's folder with what must be true of the
+// booted machine. It may be missing.
+const ChecksName = "checks.yaml"
+
+// checksFile is checks.yaml.
+type checksFile struct {
+	Checks []check `yaml:"checks" ingot:"required"`
+}
+
+// check has one verb. The verbs are those of [layers.Check].
+type check struct {
+	// ID is unique in the folder; the folder's name goes before it.
+	ID string `yaml:"id" ingot:"required"`
+	// Title is one line for people.
+	Title string `yaml:"title" ingot:"required"`
+	// Sabotage is a shell command that root runs on the booted machine, after
+	// which the check must fail.
+	Sabotage string `yaml:"sabotage" ingot:"required"`
+
+	File    *fileCheck    `yaml:"file"`
+	Unit    *unitCheck    `yaml:"unit"`
+	Command *commandCheck `yaml:"command"`
+	Sysctl  *sysctlCheck  `yaml:"sysctl"`
+	HTTP    *httpCheck    `yaml:"http"`
+	Reach   *reachCheck   `yaml:"reach"`
+}
+
+type fileCheck struct {
+	Path string `yaml:"path" ingot:"required"`
+	// Owner is "user:group".
+	Owner    string `yaml:"owner"`
+	Mode     mode   `yaml:"mode"`
+	Contains string `yaml:"contains"`
+	// ReadOnly wants that root cannot write it.
+	ReadOnly bool `yaml:"readOnly"`
+}
+
+type unitCheck struct {
+	Name string `yaml:"name" ingot:"required"`
+	// State is what "systemctl is-active" prints, active by default.
+	State string `yaml:"state"`
+}
+
+type commandCheck struct {
+	Argv     []string `yaml:"argv" ingot:"required"`
+	Exit     int      `yaml:"exit"`
+	Contains string   `yaml:"contains"`
+	Lacks    string   `yaml:"lacks"`
+	Silent   bool     `yaml:"silent"`
+}
+
+type sysctlCheck struct {
+	Key   string `yaml:"key" ingot:"required"`
+	Value string `yaml:"value" ingot:"required"`
+}
+
+type httpCheck struct {
+	Port     int    `yaml:"port" ingot:"required"`
+	Path     string `yaml:"path"`
+	Status   int    `yaml:"status"`
+	Contains string `yaml:"contains"`
+}
+
+type reachCheck struct {
+	Proto string `yaml:"proto"`
+	Port  int    `yaml:"port" ingot:"required"`
+	// From is internet or wireguard.
+	From string `yaml:"from" ingot:"required"`
+	// State is open, closed or filtered.
+	State string `yaml:"state" ingot:"required"`
+}
+
+const (
+	checkShape = `^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`
+	// /proc/sys below its dots; an interface may stand in it.
+	sysctlShape = `^[a-z0-9_]+([./][A-Za-z0-9_*-]+)+$`
+	ownerShape  = `^[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}$`
+	verbs       = "file, unit, command, sysctl, http or reach"
+)
+
+func (l *loader) checks(f checksFile) []layers.Check {
+	var list []layers.Check
+	for i, x := range f.Checks {
+		list = append(list, l.check(x, "checks", i))
+	}
+	return list
+}
+
+func (l *loader) check(x check, at ...any) layers.Check {
+	id := path.Base(l.name) + "." + x.ID
+	if !matches(checkShape, x.ID) {
+		l.report(fmt.Sprintf("%q is not the name of a check", x.ID), "use up to 64 lower-case letters, digits and dashes, such as answers", join(at, "id")...)
+	}
+	l.once("check", id, join(at, "id"))
+	if strings.TrimSpace(x.Title) == "" || strings.ContainsFunc(x.Title, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		l.report("the title is not a line of text", "say in one line what is true, such as the page is served", join(at, "title")...)
+	}
+	if strings.TrimSpace(x.Sabotage) == "" {
+		l.report("a check that cannot fail is none", "give a shell command after which it must fail, such as systemctl stop my-app", join(at, "sabotage")...)
+	}
+	c := layers.Check{ID: id, Title: x.Title, Sabotage: x.Sabotage}
+	switch n := l.verb(x, &c, at); {
+	case n == 0:
+		l.report("the check has no verb", "add one of "+verbs, at...)
+	case n > 1:
+		l.report("the check has more than one verb", "make a check of each", at...)
+	}
+	return c
+}
+
+// verb fills the verb of a check in and returns how many there are.
+func (l *loader) verb(x check, c *layers.Check, at []any) int {
+	n := 0
+	if x.File != nil {
+		n++
+		c.File = l.fileCheck(*x.File, join(at, "file"))
+	}
+	if x.Unit != nil {
+		n++
+		c.Unit = l.unitCheck(*x.Unit, join(at, "unit"))
+	}
+	if x.Command != nil {
+		n++
+		l.argv(x.Command.Argv, join(at, "command", "argv")...)
+		y := *x.Command
+		c.Command = &layers.CommandCheck{Argv: y.Argv, Exit: y.Exit, Contains: y.Contains, Lacks: y.Lacks, Silent: y.Silent}
+	}
+	if x.Sysctl != nil {
+		n++
+		if !matches(sysctlShape, x.Sysctl.Key) {
+			l.report(fmt.Sprintf("%q is not the name of a sysctl", x.Sysctl.Key), "write one such as net.ipv4.ip_forward", join(at, "sysctl", "key")...)
+		}
+		c.Sysctl = &layers.SysctlCheck{Key: x.Sysctl.Key, Value: x.Sysctl.Value}
+	}
+	if x.HTTP != nil {
+		n++
+		c.HTTP = l.httpCheck(*x.HTTP, join(at, "http"))
+	}
+	if x.Reach != nil {
+		n++
+		c.Reach = l.reachCheck(*x.Reach, join(at, "reach"))
+	}
+	return n
+}
+
+func (l *loader) fileCheck(x fileCheck, at []any) *layers.FileCheck {
+	if !path.IsAbs(x.Path) || path.Clean(x.Path) != x.Path || strings.ContainsFunc(x.Path, unicode.IsControl) {
+		l.report(fmt.Sprintf("%q is not a plain absolute path", x.Path), "write the path from / without . and .. in it", join(at, "path")...)
+	}
+	if x.Owner != "" && !matches(ownerShape, x.Owner) {
+		l.report(fmt.Sprintf("%q is not an owner", x.Owner), "write user:group, such as root:root", join(at, "owner")...)
+	}
+	return &layers.FileCheck{Path: x.Path, Owner: x.Owner, Mode: int(x.Mode), Contains: x.Contains, ReadOnly: x.ReadOnly}
+}
+
+func (l *loader) unitCheck(x unitCheck, at []any) *layers.UnitCheck {
+	if !matches(unitShape, x.Name) {
+		l.report(fmt.Sprintf("%q is not the name of a unit", x.Name), "use a name such as my-app.service", join(at, "name")...)
+	}
+	if x.State == "" {
+		x.State = "active"
+	}
+	if states := []string{"active", "inactive", "failed", "activating", "deactivating", "reloading"}; !slices.Contains(states, x.State) {
+		l.report(fmt.Sprintf("%q is not the state of a unit", x.State), "use active, inactive or failed", join(at, "state")...)
+	}
+	return &layers.UnitCheck{Name: x.Name, State: x.State}
+}
+
+func (l *loader) httpCheck(x httpCheck, at []any) *layers.HTTPCheck {
+	l.portNumber(x.Port, join(at, "port"))
+	if x.Path == "" {
+		x.Path = "/"
+	}
+	if !strings.HasPrefix(x.Path, "/") || strings.ContainsFunc(x.Path, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		l.report(fmt.Sprintf("%q is not a path of a web service", x.Path), "write it from /, with special characters as %XX", join(at, "path")...)
+	}
+	if x.Status != 0 && (x.Status < 100 || x.Status > 599) {
+		l.report(fmt.Sprintf("%d is not a status of HTTP", x.Status), "use 100 to 599, or leave it out for 200", join(at, "status")...)
+	}
+	return &layers.HTTPCheck{Port: x.Port, Path: x.Path, Status: x.Status, Contains: x.Contains}
+}
+
+func (l *loader) reachCheck(x reachCheck, at []any) *layers.ReachCheck {
+	l.portNumber(x.Port, join(at, "port"))
+	proto := l.proto(x.Proto, join(at, "proto"))
+	from := layers.From(x.From)
+	if from != layers.FromInternet && from != layers.FromWireGuard {
+		l.report(fmt.Sprintf("%q is not a place to look from", x.From), "use internet or wireguard", join(at, "from")...)
+	}
+	if from == layers.FromWireGuard && proto == "udp" {
+		l.report("UDP ports cannot be looked at from the tunnel", "look from the internet, or ask the service with a command", join(at, "proto")...)
+	}
+	if !slices.Contains([]string{"open", "closed", "filtered"}, x.State) {
+		l.report(fmt.Sprintf("%q is not the state of a port", x.State), "use open, closed (refused) or filtered (no answer)", join(at, "state")...)
+	}
+	return &layers.ReachCheck{Proto: proto, Port: x.Port, From: from, State: x.State}
+}
