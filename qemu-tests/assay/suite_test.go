@@ -29,18 +29,20 @@ var keep = flag.String("artefacts", "", "keep console logs and packets of the ma
 
 const lockFile = "../../examples/openclaw/ingot.lock"
 
+// exampleDir is where the example's image is, empty when no test needed it.
+var exampleDir string
+
 // example is the image of examples/openclaw, built once.
 var example = sync.OnceValues(func() (built, error) {
-	dir, err := os.MkdirTemp("", "ingot-suite-")
-	if err != nil {
+	var err error
+	if exampleDir, err = os.MkdirTemp("", "ingot-suite-"); err != nil {
 		return built{}, err
 	}
-	return build(context.Background(), dir, nil)
+	return build(context.Background(), exampleDir, nil)
 })
 
 type built struct {
 	images.Result
-	dir    string
 	loaded config.Loaded
 }
 
@@ -66,16 +68,14 @@ func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, e
 	r, err := images.Build(ctx, loaded.Plan, images.Options{
 		LockFile: lockFile, Out: dir, Agent: agent, Cache: cache,
 	})
-	return built{Result: r, dir: dir, loaded: loaded}, err
+	return built{Result: r, loaded: loaded}, err
 }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if !testing.Short() {
-		if b, err := example(); err == nil {
-			os.RemoveAll(b.dir)
-		}
+	if exampleDir != "" {
+		os.RemoveAll(exampleDir)
 	}
 	os.Exit(code)
 }
