@@ -7,6 +7,7 @@ import (
 	"ingot/config/document"
 	"ingot/layers"
 	"ingot/layers/admin"
+	"ingot/layers/fail2ban"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
@@ -102,6 +103,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	}
 	if o.WireGuard != nil {
 		add(wireguard.Layer{Options: *o.WireGuard})
+	}
+	if o.Fail2ban != nil {
+		add(fail2ban.Layer{Options: *o.Fail2ban})
 	}
 	return append(list, d.custom(o.Custom)...)
 }

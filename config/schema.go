@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ingot/config/document"
+	"ingot/layers/fail2ban"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
@@ -47,6 +48,7 @@ type layerOptions struct {
 	Sudo      *sudo.Options      `yaml:"sudo"`
 	Sysctl    *sysctl.Options    `yaml:"sysctl"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
+	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
 	Custom    []string           `yaml:"custom"`
 }
 

@@ -31,6 +31,8 @@ func (s *Shell) inside(ctx context.Context, c layers.Check, ports []layers.Port)
 		return s.command(ctx, *c.Command)
 	case c.Listener != nil:
 		return s.listeners(ctx, ports)
+	case c.Exposure != nil:
+		return s.exposure(ctx, *c.Exposure)
 	}
 	return "", fmt.Errorf("check %s has no verb", c.ID)
 }
