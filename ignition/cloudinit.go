@@ -74,6 +74,8 @@ const (
 	unitDir   = "/etc/systemd/system"
 	grubFile  = "/etc/default/grub.d/90-ingot.cfg"
 	policyRCD = "/usr/sbin/policy-rc.d"
+	// quietResolved is gone after the restart; what the plan says stays.
+	quietResolved = "/run/systemd/resolved.conf.d/90-ingot-closed.conf"
 )
 
 // section is one top-level part of the document with a comment before it.

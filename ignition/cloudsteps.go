@@ -53,6 +53,8 @@ func (c cloudConfig) bootcmd(f layers.Fragment) []any {
 		// after the restart that ends the configuration.
 		shell(`printf '#!/bin/sh\nexit 101\n' >"$1"; chmod 0755 "$1"`, policyRCD),
 		argv("systemctl", "mask", "--runtime", "--now", "ssh.socket", "ssh.service"),
+		// Debian's resolved answers to its neighbours on 5355 and 5353.
+		shell(`mkdir -p "${1%/*}"; printf '[Resolve]\nLLMNR=no\nMulticastDNS=no\n' >"$1"; systemctl try-restart systemd-resolved.service`, quietResolved),
 	}
 	for _, g := range f.Groups {
 		// cloud-init's own groups cannot have numbers.

@@ -28,6 +28,8 @@ rm -rf "$root/etc/apt/sources.list.d"
 echo "$SOURCE" >"$root/etc/apt/sources.list"
 printf '[Match]\nType=ether\n\n[Network]\nDHCP=yes\n' >"$root/etc/systemd/network/80-dhcp.network"
 chroot "$root" systemctl --quiet enable systemd-networkd.service
+# Where grub-install would have put GRUB.
+mkdir -p "$root/boot/grub"
 
 cp "$root"/boot/vmlinuz-* "$OUT/vmlinuz"
 cp "$root"/boot/initrd.img-* "$OUT/initrd"

@@ -86,10 +86,7 @@ func TestCloudInit(t *testing.T) {
 	await(t, ctx, m, firstRequest)
 	t.Logf("packages asked for %.0f s after power-on", time.Since(m.Since).Seconds())
 	nothingAnswers(t, lab)
-	exit, err := m.Wait(ctx)
-	if err != nil {
-		t.Fatal(m.Failure(err))
-	}
+	exit := awaitConfigured(t, ctx, m)
 	if exit.Reason != vm.Rebooted {
 		t.Fatalf("the machine ended because %v:\n%s", exit, strings.Join(m.ConsoleTail(30), "\n"))
 	}
@@ -203,6 +200,32 @@ func serveMirror(t *testing.T, lab *Lab) <-chan struct{} {
 	go func() { defer close(done); _ = server.Serve(l) }() // returns when closed, and only then
 	t.Cleanup(func() { server.Close(); l.Close(); <-done })
 	return asked
+}
+
+// awaitConfigured waits for the machine's own restart, or for what it says when
+// a step failed.
+func awaitConfigured(t *testing.T, ctx context.Context, m *Booted) vm.Exit {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var line string
+	failed := make(chan struct{})
+	go func() {
+		defer close(failed)
+		if line, _ = m.WaitConsole(ctx, regexp.MustCompile("ingot: the configuration failed")); line != "" {
+			cancel()
+		}
+	}()
+	exit, err := m.Wait(ctx)
+	cancel()
+	<-failed
+	if line != "" {
+		t.Fatalf("%s\n%s", line, strings.Join(m.ConsoleTail(60), "\n"))
+	}
+	if err != nil {
+		t.Fatal(m.Failure(err))
+	}
+	return exit
 }
 
 func await(t *testing.T, ctx context.Context, m *Booted, what <-chan struct{}) {
