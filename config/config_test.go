@@ -292,6 +292,38 @@ func TestInstanceStaysOutOfImage(t *testing.T) {
 	}
 }
 
+// A peer that comes or goes is a new instance config and nothing else.
+func TestPeersStayOutOfImage(t *testing.T) {
+	t.Parallel()
+	const laptop = "      - {name: laptop, address: 10.8.0.2, publicKey: c8rjWkBU97aluuFEv5nHSQpHqLiXjG6ooLm7EOC0pAE=}\n"
+	base, _ := load(t, example)
+	for name, peers := range map[string]string{
+		"one more":  laptop + "      - {name: phone, address: 10.8.0.3, publicKey: G9ZfTu5d0ico/s7MklvkkeJVqfS4NgEdkVELx1+w6yw=, presharedKey: true, keepalive: 25}\n",
+		"another":   "      - {name: phone, address: 10.8.0.3, publicKey: G9ZfTu5d0ico/s7MklvkkeJVqfS4NgEdkVELx1+w6yw=}\n",
+		"IPv6":      replace(t, laptop, "10.8.0.2", "10.8.0.2, address6: fd00:8::2") + "    address6: fd00:8::1/64\n",
+		"other MTU": laptop + "    mtu: 1300\n",
+		"endpoint":  laptop + "    endpoint: claw.example.com\n",
+	} {
+		got, findings := load(t, project(t, replace(t, exampleText(t), laptop, peers), nil))
+		if len(findings) > 0 {
+			t.Fatal(rendered(t, findings))
+		}
+		if name != "endpoint" && encode(t, got.Plan.Instance) == encode(t, base.Plan.Instance) {
+			t.Errorf("%s: the instance did not change", name)
+		}
+		if a, b := encode(t, imagePart(got.Plan)), encode(t, imagePart(base.Plan)); a != b {
+			t.Errorf("%s: the image changed\n%s\n%s", name, a, b)
+		}
+	}
+}
+
+// imagePart is a plan without what belongs to one server: its files, its
+// secrets, and what is looked at there.
+func imagePart(p layers.Plan) layers.Plan {
+	p.Instance, p.Secrets, p.Checks, p.Tunnels, p.Owner = layers.Fragment{}, nil, nil, nil, nil
+	return p
+}
+
 // Image options must reach the image.
 func TestImageOptionsReachImage(t *testing.T) {
 	t.Parallel()

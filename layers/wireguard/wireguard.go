@@ -16,7 +16,21 @@ type Options struct {
 	// Address is the server's address in the tunnel with the length of the
 	// subnet, 10.8.0.1/24 by default.
 	Address string `yaml:"address" ingot:"instance"`
-	// Peers are those who may connect.
+	// Address6 is a second one, of IPv6; without it the tunnel has one subnet.
+	Address6 string `yaml:"address6" ingot:"instance"`
+	// Endpoint is the name or address under which clients find the server:
+	// "ingot client add" writes it into their configs, the server never reads it.
+	Endpoint string `yaml:"endpoint" ingot:"instance"`
+	// MTU is the largest packet in the tunnel in bytes. By default the kernel
+	// takes the uplink's less 80, what WireGuard adds over IPv6.
+	MTU int `yaml:"mtu" ingot:"instance"`
+	// DNS lets peers ask the server's resolver, at its addresses in the tunnel.
+	DNS bool `yaml:"dns"`
+	// FullTunnel lets peers reach the internet through the server, which lends
+	// them its address (field notes §7.3). Otherwise they reach the server only.
+	FullTunnel bool `yaml:"fullTunnel"`
+	// Peers are those who may connect. A peer may roam: the server answers to
+	// where the last authentic packet came from, so there is nothing to set.
 	Peers []Peer `yaml:"peers" ingot:"instance"`
 }
 
@@ -27,6 +41,8 @@ type Peer struct {
 	Name string `yaml:"name" ingot:"instance,required"`
 	// Address is the peer's one address in the tunnel, without a length.
 	Address string `yaml:"address" ingot:"instance,required"`
+	// Address6 is its second one, of IPv6, in the subnet of the server's.
+	Address6 string `yaml:"address6" ingot:"instance"`
 	// PublicKey is what "wg pubkey" prints: 32 bytes in base64.
 	PublicKey string `yaml:"publicKey" ingot:"instance,required"`
 	// Verified says that PublicKey was compared with what "wg pubkey" prints.
@@ -35,12 +51,17 @@ type Peer struct {
 	// PresharedKey declares the secret slot wireguard/preshared-key-NAME, a
 	// symmetric key mixed into this peer's handshakes.
 	PresharedKey bool `yaml:"presharedKey" ingot:"instance"`
+	// Keepalive is how often, in seconds, the server sends a packet for
+	// nothing, which keeps the peer's NAT open. 0, the default, is never:
+	// clients send their own ([ClientKeepalive]).
+	Keepalive int `yaml:"keepalive" ingot:"instance"`
 }
 
 // Defaults and places.
 const (
 	DefaultListenPort = 51820         // field notes §7.1; WireGuard's quick start
 	DefaultAddress    = "10.8.0.1/24" // field notes §7.1
+	ClientKeepalive   = 25            // seconds; field notes §7.2, WireGuard's quick start
 
 	// SecretsDir is where the slots of this layer are on the machine.
 	SecretsDir = "/etc/ingot/secrets/wireguard"
@@ -51,6 +72,9 @@ const (
 
 	netdevPath  = "/etc/systemd/network/50-" + layers.TunnelInterface + ".netdev"
 	networkPath = "/etc/systemd/network/50-" + layers.TunnelInterface + ".network"
+
+	// resolverPath makes the resolver listen on the server's tunnel addresses.
+	resolverPath = "/etc/systemd/resolved.conf.d/50-" + layers.TunnelInterface + ".conf"
 
 	// networkd reads its secrets as this group.
 	secretGroup = "systemd-network"
@@ -84,7 +108,7 @@ func (Layer) Name() string { return "wireguard" }
 
 // Contribute implements [layers.Layer].
 func (l Layer) Contribute(layers.Site) layers.Contribution {
-	return layers.Contribution{
+	c := layers.Contribution{
 		Packages: []string{"wireguard-tools"},
 		Image:    layers.Fragment{Files: l.imageFiles()},
 		Instance: layers.Fragment{Files: l.instanceFiles()},
@@ -99,6 +123,18 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 		Secrets: l.slots(),
 		Checks:  l.checks(),
 	}
+	if l.Options.DNS {
+		c.Identity = append(c.Identity, resolverPath)
+		for _, proto := range []string{"tcp", "udp"} {
+			c.Ports = append(c.Ports, layers.Port{
+				Proto: proto, Port: 53, From: layers.FromWireGuard, Why: "DNS for peers", Option: []any{"dns"},
+			})
+		}
+	}
+	if l.Options.FullTunnel {
+		c.Forwards = []layers.Forward{{In: layers.TunnelInterface, Masquerade: true, Why: "peers reach the internet through the server"}}
+	}
+	return c
 }
 
 func (l Layer) listenPort() int {
@@ -113,6 +149,24 @@ func (l Layer) address() string {
 		return DefaultAddress
 	}
 	return l.Options.Address
+}
+
+// addresses are the server's in the tunnel, with the length of their subnets.
+func (l Layer) addresses() []string {
+	list := []string{l.address()}
+	if l.Options.Address6 != "" {
+		list = append(list, l.Options.Address6)
+	}
+	return list
+}
+
+// addresses are the peer's in the tunnel.
+func (p Peer) addresses() []string {
+	list := []string{p.Address}
+	if p.Address6 != "" {
+		list = append(list, p.Address6)
+	}
+	return list
 }
 
 func (l Layer) slots() []layers.SecretSlot {
@@ -130,28 +184,3 @@ func (l Layer) slots() []layers.SecretSlot {
 }
 
 func (p Peer) presharedKeyPath() string { return SecretsDir + "/preshared-key-" + p.Name }
-
-func (l Layer) checks() []layers.Check {
-	return []layers.Check{
-		{
-			ID: "wireguard.port", Title: "the tunnel listens on the declared port",
-			Command: &layers.CommandCheck{
-				Argv: []string{"wg", "show", layers.TunnelInterface, "listen-port"}, Contains: fmt.Sprintf("%d\n", l.listenPort()),
-			},
-		},
-		{
-			ID: "wireguard.private-key", Title: "the tunnel's private key is readable by root and networkd only",
-			File:     &layers.FileCheck{Path: SecretsDir + "/private-key", Owner: "root:" + secretGroup, Mode: secretMode, ReadOnly: true},
-			Sabotage: layers.SabotageEtc,
-		},
-		{
-			ID: "wireguard.netdev", Title: "the list of peers is sealed",
-			File: &layers.FileCheck{Path: netdevPath, Owner: "root:" + secretGroup, Mode: secretMode, ReadOnly: true},
-		},
-		{
-			ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
-			Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + layers.TunnelInterface + ".forwarding", Value: "0"},
-			Sabotage: "sysctl -w net.ipv4.conf." + layers.TunnelInterface + ".forwarding=1",
-		},
-	}
-}

@@ -36,6 +36,9 @@ type Identity struct {
 const (
 	serverTunnel = "10.8.0.1"
 	clientTunnel = "10.8.0.2"
+
+	serverTunnel6 = "fd00:8::1"
+	clientTunnel6 = "fd00:8::2"
 )
 
 // NewIdentity makes throw-away keys and the instance config that installs
@@ -69,7 +72,11 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	for i, l := range list {
 		if w, ok := l.(wireguard.Layer); ok {
 			w.Options.Address = serverTunnel + "/24"
-			w.Options.Peers = []wireguard.Peer{{Name: "assay", Address: clientTunnel, PublicKey: clientPublic}}
+			peer := wireguard.Peer{Name: "assay", Address: clientTunnel, PublicKey: clientPublic}
+			if w.Options.Address6 != "" {
+				w.Options.Address6, peer.Address6 = serverTunnel6+"/64", clientTunnel6
+			}
+			w.Options.Peers = []wireguard.Peer{peer}
 			list[i] = w
 		}
 	}
