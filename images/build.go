@@ -190,8 +190,8 @@ func (b *builder) prepare(ctx context.Context, lock Lock) (trees, error) {
 // tree installs the packages of one tree that is not shipped.
 func (b *builder) tree(ctx context.Context, lock Lock, name Tree) (string, string, error) {
 	variant := "essential"
-	if name == TreeTools {
-		variant = "extract" // only files are needed: no maintainer script runs
+	if name.extracted() {
+		variant = "extract"
 	}
 	key, err := digest([]any{"tree", name, variant, lock.Trees[name], scriptDigest("tree")})
 	if err != nil {

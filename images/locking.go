@@ -62,7 +62,7 @@ func (b *builder) makeLock(ctx context.Context, plan layers.Plan, old Lock) (Loc
 		return Lock{}, err
 	}
 	for tree, names := range lock.Requested {
-		lock.Trees[tree], err = a.resolve(ctx, names, tree != TreeTools)
+		lock.Trees[tree], err = a.resolve(ctx, names, !tree.extracted())
 		if err != nil {
 			return Lock{}, err
 		}

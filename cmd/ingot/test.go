@@ -19,7 +19,7 @@ import (
 
 func testCommand(c *console) *cobra.Command {
 	var f buildFlags
-	var uefi bool
+	var uefi, depth bool
 	cmd := &cobra.Command{
 		Use:               "test [DIR]",
 		Short:             "Prove the image on a simulated internet",
@@ -31,7 +31,13 @@ func testCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := c.assay(cmd.Context(), loaded, result, uefi)
+			audit := ""
+			if depth {
+				if audit, err = c.auditTree(cmd.Context(), loaded, folderOf(args), f); err != nil {
+					return err
+				}
+			}
+			v, err := c.assay(cmd.Context(), loaded, result, assay.Options{Firmware: firmware(uefi), Audit: audit})
 			if err != nil {
 				return err
 			}
@@ -40,7 +46,26 @@ func testCommand(c *console) *cobra.Command {
 	}
 	f.register(cmd)
 	cmd.Flags().BoolVar(&uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
+	cmd.Flags().BoolVar(&depth, "depth", false, "let lynis and ssh-audit look at the machine, too, which takes minutes")
 	return cmd
+}
+
+func firmware(uefi bool) vm.Firmware {
+	if uefi {
+		return vm.UEFI
+	}
+	return vm.BIOS
+}
+
+// auditTree brings the tree of the audit tools up to date.
+func (c *console) auditTree(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (string, error) {
+	o, err := c.buildOptions(dir, f)
+	if err != nil {
+		return "", err
+	}
+	tree, err := images.AuditTree(ctx, loaded.Plan, o)
+	c.endProgress()
+	return tree, err
 }
 
 // built loads a folder and brings its image up to date.
@@ -53,7 +78,8 @@ func (c *console) built(ctx context.Context, dir string, f buildFlags) (config.L
 	return loaded, result, err
 }
 
-func (c *console) assay(ctx context.Context, loaded config.Loaded, result images.Result, uefi bool) (assay.Verdict, error) {
+// assay fills in the options that follow from the image and runs.
+func (c *console) assay(ctx context.Context, loaded config.Loaded, result images.Result, o assay.Options) (assay.Verdict, error) {
 	work, err := filepath.Abs(filepath.Join(filepath.Dir(result.Image), "assay"))
 	if err != nil {
 		return assay.Verdict{}, err
@@ -69,15 +95,10 @@ func (c *console) assay(ctx context.Context, loaded config.Loaded, result images
 	if err != nil {
 		return assay.Verdict{}, err
 	}
-	o := assay.Options{
-		Image: image, Site: loaded.Plan.Site, Layers: loaded.Layers,
-		Toolchain: vm.Toolchain{Root: result.Tools}, Dir: work, Cache: cache.Dir, Firmware: vm.BIOS,
-		Say:      func(s string) { c.remark("%s", s) },
-		Progress: func(r assay.Result) { c.line(r.Result != assay.Passed, "%s: %s", r.Result, r.Title) },
-	}
-	if uefi {
-		o.Firmware = vm.UEFI
-	}
+	o.Image, o.Site, o.Layers = image, loaded.Plan.Site, loaded.Layers
+	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools}, work, cache.Dir
+	o.Say = func(s string) { c.remark("%s", s) }
+	o.Progress = func(r assay.Result) { c.line(r.Result != assay.Passed, "%s: %s", r.Result, r.Title) }
 	v, err := assay.Run(ctx, o)
 	c.endProgress()
 	return v, err

@@ -33,8 +33,11 @@ type Options struct {
 	Dir       string // for console logs, packets and the machines' disks
 	Cache     string // remembers which accelerator works; empty asks
 	Firmware  vm.Firmware
-	Progress  func(Result) // each check as it is done, nil for none
-	Say       func(string) // what is going on, nil for none
+	// Audit is the tree with lynis and ssh-audit (images.AuditTree); empty
+	// leaves the checks out that need it, and the minutes they take.
+	Audit    string
+	Progress func(Result) // each check as it is done, nil for none
+	Say      func(string) // what is going on, nil for none
 }
 
 // Run makes the assay. The error is for what keeps it from starting; what
@@ -97,8 +100,10 @@ func (r *run) all(ctx context.Context) error {
 
 	r.outside(ctx)
 	r.planned(ctx)
+	r.depth(ctx)
 	// Last before the reboot: sshd shuts out an address after a few refusals.
 	r.logins(ctx)
+	r.sshAudit(ctx)
 	if err := r.reboot(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -72,6 +73,11 @@ type Output struct {
 // fails is an Output with its exit code. The end of ctx ends the connection:
 // a machine that does not answer in time is lost.
 func (s *Shell) Run(ctx context.Context, argv ...string) (Output, error) {
+	return s.Feed(ctx, nil, argv...)
+}
+
+// Feed is Run with something to read for the command.
+func (s *Shell) Feed(ctx context.Context, stdin io.Reader, argv ...string) (Output, error) {
 	stop := context.AfterFunc(ctx, func() { s.client.Close() })
 	defer stop()
 	session, err := s.client.NewSession()
@@ -80,7 +86,7 @@ func (s *Shell) Run(ctx context.Context, argv ...string) (Output, error) {
 	}
 	defer session.Close()
 	var stdout, stderr bytes.Buffer
-	session.Stdout, session.Stderr = &stdout, &stderr
+	session.Stdin, session.Stdout, session.Stderr = stdin, &stdout, &stderr
 	err = session.Run("sudo -n -- " + quote(argv))
 	out := Output{Stdout: stdout.String(), Stderr: stderr.String()}
 	var exit *ssh.ExitError

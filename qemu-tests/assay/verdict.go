@@ -16,6 +16,7 @@ type Verdict struct {
 	Accelerator  string   `json:"accelerator"`
 	Reason       string   `json:"accelerator_reason"`
 	Checks       []Result `json:"checks"`
+	Depth        *Depth   `json:"depth,omitempty"` // what a deep assay measured
 	Error        string   `json:"error,omitempty"` // why there is no verdict
 }
 

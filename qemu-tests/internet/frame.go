@@ -97,6 +97,8 @@ func (m *Machine) route(packet []byte) {
 	default:
 		if other := m.in.machineAt(dst); other != nil {
 			other.forward(packet)
+		} else if a := m.in.attachedAt(dst); a != nil {
+			a.deliver(packet)
 		} else if !m.answerPing(packet) {
 			m.in.hosts.inject(packet)
 		}

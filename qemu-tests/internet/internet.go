@@ -106,6 +106,7 @@ type Internet struct {
 
 	mu       sync.RWMutex
 	machines []*Machine
+	attached []*attached
 	closers  []io.Closer
 	metadata io.Closer
 	closed   bool
@@ -160,6 +161,8 @@ func (in *Internet) deliverFromHosts() {
 		}
 		if m := in.machineAt(dst); m != nil {
 			m.send(m.frame(packet))
+		} else if a := in.attachedAt(dst); a != nil {
+			a.deliver(packet)
 		}
 	}
 }
