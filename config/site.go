@@ -58,7 +58,9 @@ func (d *decoder) lockouts(missing []layers.Lockout, list []placed) []Finding {
 			found = append(found, d.doc.Finding([]any{"layers", l.Layer}, true, l.Message, l.Advice))
 			continue
 		}
-		found = append(found, d.claimed(list[i], l.What, l.Message, l.Advice))
+		at := list[i]
+		at.path = slices.Concat(at.path, l.Option)
+		found = append(found, d.claimed(at, l.What, l.Message, l.Advice))
 	}
 	return found
 }

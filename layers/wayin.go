@@ -47,7 +47,10 @@ type Lockout struct {
 	Link  string // "peer", "rule", …: the same word for the same link
 	// What is the claim that takes the link away, as in [Conflict]; empty
 	// when nothing does and it was never there.
-	What    string
+	What string
+	// Option leads from the layer's node in ingot.yaml to the option behind
+	// that claim; nil is the layer itself.
+	Option  []any
 	Message string
 	Advice  string
 }
@@ -65,9 +68,9 @@ const (
 func LayersOff(on []string) []Lockout {
 	var list []Lockout
 	for _, l := range []Lockout{
-		{entranceLayer, "entrance", "", "nobody would be able to log in: the layer ssh is off", "add ssh to layers"},
-		{tunnelLayer, "tunnel", "", "nobody would be able to connect: the layer wireguard is off, and ssh answers in its tunnel only", "add wireguard to layers"},
-		{firewallLayer, "firewall", "", "everything would be open: the layer nftables is off", "add nftables to layers"},
+		{entranceLayer, "entrance", "", nil, "nobody would be able to log in: the layer ssh is off", "add ssh to layers"},
+		{tunnelLayer, "tunnel", "", nil, "nobody would be able to connect: the layer wireguard is off, and ssh answers in its tunnel only", "add wireguard to layers"},
+		{firewallLayer, "firewall", "", nil, "everything would be open: the layer nftables is off", "add nftables to layers"},
 	} {
 		if !slices.Contains(on, l.Layer) {
 			list = append(list, l)
@@ -105,13 +108,12 @@ type wayIn struct {
 }
 
 func (w *wayIn) report(layer, link, advice, format string, a ...any) {
-	w.taken(layer, link, "", advice, format, a...)
+	w.add(Lockout{Layer: layer, Link: link, Message: fmt.Sprintf(format, a...), Advice: advice})
 }
 
-// taken reports a link that a claim of a layer's takes away.
-func (w *wayIn) taken(layer, link, what, advice, format string, a ...any) {
-	l := Lockout{Layer: layer, Link: link, What: what, Message: fmt.Sprintf(format, a...), Advice: advice}
-	if !slices.Contains(w.missing, l) {
+// add notes a missing link once: several parts of the way need the same unit.
+func (w *wayIn) add(l Lockout) {
+	if !slices.ContainsFunc(w.missing, func(x Lockout) bool { return x.Layer == l.Layer && x.Message == l.Message }) {
 		w.missing = append(w.missing, l)
 	}
 }
@@ -200,8 +202,11 @@ func (w *wayIn) entrance(e Entrance) {
 func (w *wayIn) alone(layer, proto string, port int) {
 	for _, p := range w.plan.Ports {
 		if p.Proto == proto && p.Port == port && p.Layer != layer {
-			w.taken(p.Layer, "port", fmt.Sprintf("port %s/%d from %s", p.Proto, p.Port, p.From), "use another port",
-				"nobody may be able to log in: %s claims port %s/%d too, where %s listens", p.Layer, proto, port, layer)
+			w.add(Lockout{
+				Layer: p.Layer, Link: "port", What: fmt.Sprintf("port %s/%d from %s", p.Proto, p.Port, p.From), Option: p.Option,
+				Message: fmt.Sprintf("nobody may be able to log in: %s claims port %s/%d too, where %s listens", p.Layer, proto, port, layer),
+				Advice:  "use another port",
+			})
 		}
 	}
 }
@@ -226,7 +231,10 @@ func (w *wayIn) units(layer string, names []string) {
 		if owner := w.plan.Owner["unit "+u.Name]; owner != "" {
 			layer = owner
 		}
-		w.taken(layer, "unit", "unit "+u.Name, "do not mask it", "nobody would be able to log in: the unit %s is masked", u.Name)
+		w.add(Lockout{
+			Layer: layer, Link: "unit", What: "unit " + u.Name, Advice: "do not mask it",
+			Message: fmt.Sprintf("nobody would be able to log in: the unit %s is masked", u.Name),
+		})
 	}
 }
 

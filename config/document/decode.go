@@ -280,8 +280,8 @@ func (d *decoder) integer(v reflect.Value, at place, path []any) {
 		return
 	}
 	digits := strings.TrimLeft(n.Token.Value, "+-")
-	if len(digits) > 1 && digits[0] == '0' {
-		// YAML reads 0443 as octal, 291: nobody means that.
+	if len(digits) > 1 && digits[0] == '0' || strings.Contains(digits, "_") {
+		// YAML reads 0443 as octal, 291, and 4_43 as 443: nobody means that.
 		d.report(path, at.body(), fmt.Sprintf("%s is not written as a decimal number", quote(n.Token.Value)), "write it in decimal without a leading zero")
 		return
 	}

@@ -30,6 +30,12 @@ func (d *Document) text(data []byte) (string, *Finding) {
 	}
 	text := strings.TrimPrefix(string(data), byteOrderMark)
 	text = strings.ReplaceAll(text, "\r\n", "\n")
+	if bad := strings.IndexFunc(text, hidden); bad >= 0 {
+		d.lines = strings.Split(maskFile(text), "\n")
+		char, _ := utf8.DecodeRuneInString(text[bad:])
+		return text, d.atf(positionAt(text, bad), "remove it: a file must mean what it shows",
+			"the file holds a character that cannot be seen, %U", char)
+	}
 	if bad := strings.IndexFunc(text, unreadable); bad >= 0 {
 		d.lines = strings.Split(maskFile(text), "\n")
 		return text, d.at(positionAt(text, bad), "the file holds a byte that is not text",
@@ -41,7 +47,15 @@ func (d *Document) text(data []byte) (string, *Finding) {
 // unreadable reports runes that no editor shows. An invalid byte is seen as
 // U+FFFD, which has no place in such a file either.
 func unreadable(r rune) bool {
-	return r == utf8.RuneError || string(r) == byteOrderMark || unicode.IsControl(r) && r != '\n' && r != '\t'
+	return r == utf8.RuneError || unicode.IsControl(r) && r != '\n' && r != '\t'
+}
+
+// hidden reports characters that are text and are not seen: of zero width, or
+// such that they turn the direction of what follows ("Trojan Source",
+// CVE-2021-42574), or end a line only for some readers. A byte order mark is
+// one of them, anywhere but at the beginning.
+func hidden(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector)
 }
 
 // positionAt turns a byte offset into a position.
