@@ -26,7 +26,7 @@ import (
 func CloudInit(plan layers.Plan, secrets Secrets) ([]byte, error) {
 	plan = layers.Stock(plan)
 	c := cloudConfig{plan: plan, secrets: secrets != nil}
-	f, err := c.fragment(secrets)
+	f, err := whole(plan, secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -44,23 +44,6 @@ func CloudInit(plan layers.Plan, secrets Secrets) ([]byte, error) {
 type cloudConfig struct {
 	plan    layers.Plan
 	secrets bool
-}
-
-// fragment is image and instance in one, secrets filled in or left out.
-func (c cloudConfig) fragment(secrets Secrets) (layers.Fragment, error) {
-	instance := c.plan.Instance.Files
-	if secrets == nil {
-		instance = slices.DeleteFunc(slices.Clone(instance), func(f layers.File) bool { return f.SecretSlot != "" })
-	} else {
-		var err error
-		if instance, err = fill(c.plan, secrets); err != nil {
-			return layers.Fragment{}, err
-		}
-	}
-	f := c.plan.Image
-	f.Files = slices.Concat(f.Files, instance)
-	f.Directories = slices.Concat(f.Directories, c.plan.Instance.Directories)
-	return f, nil
 }
 
 // Where the result is on the machine, so that one step knows of another.

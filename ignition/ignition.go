@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"ingot/layers"
 )
@@ -50,6 +51,51 @@ func Image(plan layers.Plan) (Config, error) {
 // only is left out. The error is [Findings] when layers are to blame.
 func Standalone(plan layers.Plan) (Config, error) {
 	return render(layers.Stock(plan).Image, plan.Owner)
+}
+
+// Whole returns image and instance in one document, secrets included, for a
+// stock system that runs Ignition at its first boot and is to become this one
+// server. The error is [Findings] when layers are to blame, for what Ignition
+// cannot do to the files of packages among them.
+func Whole(plan layers.Plan, secrets Secrets) (Config, error) {
+	plan = layers.Stock(plan)
+	if found := packaged(plan); len(found) > 0 {
+		return Config{}, found
+	}
+	f, err := whole(plan, secrets)
+	if err != nil {
+		return Config{}, err
+	}
+	f.Files = append(f.Files, hostname(plan.Site))
+	return render(f, plan.Owner)
+}
+
+// whole is image and instance in one fragment, secrets filled in, or left out
+// when there are none.
+func whole(plan layers.Plan, secrets Secrets) (layers.Fragment, error) {
+	instance := slices.DeleteFunc(slices.Clone(plan.Instance.Files), func(f layers.File) bool { return f.SecretSlot != "" && secrets == nil })
+	if secrets != nil {
+		var err error
+		if instance, err = fill(plan, secrets); err != nil {
+			return layers.Fragment{}, err
+		}
+	}
+	f := plan.Image
+	f.Files = slices.Concat(f.Files, instance)
+	f.Directories = slices.Concat(f.Directories, plan.Instance.Directories)
+	return f, nil
+}
+
+// packaged reports what would have to be done to the files of packages.
+func packaged(plan layers.Plan) Findings {
+	var found Findings
+	for _, r := range plan.Removed {
+		found = append(found, Finding{Layer: r.Layer, Message: fmt.Sprintf("Ignition cannot remove %s, which a package brings; render cloud-init can", r.Pattern)})
+	}
+	for _, s := range plan.SUID {
+		found = append(found, Finding{Layer: s.Layer, What: "suid " + s.Path, Message: "Ignition cannot take the set-user-ID bit from all other files; render cloud-init can"})
+	}
+	return found
 }
 
 // render translates a fragment and says which layer's entry was refused.

@@ -49,7 +49,11 @@ func configs(t *testing.T, plan layers.Plan) map[string]Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]Config{"image": image, "instance": instance, "standalone": standalone}
+	whole, err := Whole(plan, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]Config{"image": image, "instance": instance, "standalone": standalone, "whole": whole}
 }
 
 func golden(t *testing.T, name string, got []byte) {

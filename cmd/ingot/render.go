@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -56,8 +57,8 @@ func renderCommand(c *console) *cobra.Command {
 		Short: "Show a folder's configuration in another language",
 		Long: `Show the configuration that a folder's ingot.yaml stands for, on stdout: that of
 the image, or with --instance that of the one machine, which holds its secrets.
-A stock system has no image: user-data for cloud-init is always the whole, and
-with --instance its secrets too.`,
+A stock system has no image of Ingot's: with --stock a config is the whole of it,
+and user-data for cloud-init always is; its secrets are in it with either flag.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -67,13 +68,14 @@ with --instance its secrets too.`,
 		},
 	}
 	instance := render.PersistentFlags().Bool("instance", false, "the config of the one machine, with its secrets")
+	stock := render.PersistentFlags().Bool("stock", false, "all of it with its secrets, for a system that Ingot did not make")
 	for _, r := range renderings() {
 		render.AddCommand(&cobra.Command{
 			Use:               r.format + " [DIR]",
 			Short:             r.short,
 			Args:              folder,
 			ValidArgsFunction: folders,
-			RunE:              func(_ *cobra.Command, args []string) error { return c.render(r, folderOf(args), *instance) },
+			RunE:              func(_ *cobra.Command, args []string) error { return c.render(r, folderOf(args), *instance, *stock) },
 		})
 	}
 	render.AddCommand(renderNftablesCommand(c, instance))
@@ -85,16 +87,20 @@ with --instance its secrets too.`,
 type rendered struct {
 	Format   string   `json:"format"`
 	Instance bool     `json:"instance"`
+	Stock    bool     `json:"stock"`
 	Packages []string `json:"packages"`
 	Config   any      `json:"config"`
 }
 
-func (c *console) render(r rendering, dir string, instance bool) error {
+func (c *console) render(r rendering, dir string, instance, stock bool) error {
+	if instance && stock {
+		return fault.Input(errors.New("--instance is a part and --stock is the whole; give one of the two"))
+	}
 	loaded, err := c.load(dir)
 	if err != nil {
 		return err
 	}
-	result := rendered{Format: r.format, Instance: instance, Packages: []string{}}
+	result := rendered{Format: r.format, Instance: instance, Stock: stock, Packages: []string{}}
 	text, err := r.render(c, loaded, &result)
 	if err != nil {
 		return located(loaded, err)
@@ -109,7 +115,13 @@ func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Con
 	if result.Instance {
 		return ignition.Instance(loaded.Plan, secretsOf(loaded))
 	}
-	cfg, err := ignition.Standalone(loaded.Plan)
+	var cfg ignition.Config
+	var err error
+	if result.Stock {
+		cfg, err = ignition.Whole(loaded.Plan, secretsOf(loaded))
+	} else {
+		cfg, err = ignition.Standalone(loaded.Plan)
+	}
 	if err != nil {
 		return cfg, err
 	}
@@ -124,7 +136,7 @@ const userDataLimit = 16 << 10
 
 func (c *console) cloudInit(loaded config.Loaded, result *rendered) ([]byte, error) {
 	var secrets ignition.Secrets
-	if result.Instance {
+	if result.Instance || result.Stock {
 		secrets = secretsOf(loaded)
 	}
 	doc, err := ignition.CloudInit(loaded.Plan, secrets)
