@@ -336,6 +336,10 @@ func TestImageOptionsReachImage(t *testing.T) {
 		"why":        {"HTTPS reverse proxy", "the API"},
 		"ping":       {"  nftables:\n", "  nftables:\n    ping: true\n"},
 		"sysctl":     {"sysctl: {}", "sysctl: {set: {kernel.sysrq: 176}}"},
+		"lockdown":   {"kernel: {}", "kernel: {lockdown: off}"},
+		"ia32":       {"kernel: {}", "kernel: {ia32: true}"},
+		"module":     {"kernel: {}", "kernel: {allow: [udf]}"},
+		"without":    {"kernel: {}", "kernel: {without: [debugfs]}"},
 		"listenPort": {"    address: 10.8", "    listenPort: 51821\n    address: 10.8"},
 	} {
 		t.Run(name, func(t *testing.T) {

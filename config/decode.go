@@ -8,6 +8,7 @@ import (
 	"ingot/layers"
 	"ingot/layers/admin"
 	"ingot/layers/fail2ban"
+	"ingot/layers/kernel"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
@@ -100,6 +101,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	}
 	if o.Sysctl != nil {
 		add(sysctl.Layer{Options: *o.Sysctl})
+	}
+	if o.Kernel != nil {
+		add(kernel.Layer{Options: *o.Kernel})
 	}
 	if o.WireGuard != nil {
 		add(wireguard.Layer{Options: *o.WireGuard})

@@ -7,6 +7,7 @@ import (
 
 	"ingot/config/document"
 	"ingot/layers/fail2ban"
+	"ingot/layers/kernel"
 	"ingot/layers/nftables"
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
@@ -47,6 +48,7 @@ type layerOptions struct {
 	Nftables  *nftables.Options  `yaml:"nftables"`
 	Sudo      *sudo.Options      `yaml:"sudo"`
 	Sysctl    *sysctl.Options    `yaml:"sysctl"`
+	Kernel    *kernel.Options    `yaml:"kernel"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
 	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
 	Custom    []string           `yaml:"custom"`

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"ingot/layers"
+	"ingot/layers/kernel"
 	"ingot/layers/sysctl"
 )
 
@@ -133,6 +134,26 @@ func TestSysctlDefaults(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("configuration.md has\n%s\nthe layer has\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestKernelDefaults wants every argument and module in configuration.md.
+func TestKernelDefaults(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(read(t, "configuration.md"), "\n## layers.kernel\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	image := (kernel.Layer{}).Contribute(layers.Site{}).Image
+	names := slices.Clone(image.KernelArguments)
+	for _, m := range regexp.MustCompile(`(?m)^install (\S+) `).FindAllStringSubmatch(image.Files[0].Contents, -1) {
+		names = append(names, m[1])
+	}
+	if len(names) < 100 {
+		t.Fatalf("only %d names were found", len(names))
+	}
+	for _, name := range names {
+		if !regexp.MustCompile(`(^|[ |])` + regexp.QuoteMeta(name) + `([ ,\n]|$)`).MatchString(section) {
+			t.Errorf("%s is not in the section layers.kernel", name)
+		}
 	}
 }
 
