@@ -9,7 +9,9 @@ type setting struct{ key, value, why string }
 // Left out on purpose: ip_forward (containers need it; the firewall drops what
 // is forwarded), user.max_user_namespaces and vm.overcommit (they break
 // ordinary programs), kernel.modules_disabled (the firewall and the tunnel load
-// modules late), accept_ra (systemd-networkd's).
+// modules late), accept_ra (systemd-networkd's), kernel.warn_limit (a warning is
+// no reason to stop a server), kernel.printk (the console is how a machine that
+// cannot be reached tells why).
 func defaults() []setting {
 	group := func(why string, pairs ...string) (list []setting) {
 		for i := 0; i < len(pairs); i += 2 {
@@ -25,7 +27,8 @@ func defaults() []setting {
 		group("setuid programs leave no core dumps (field notes §2.4)",
 			"fs.suid_dumpable", "0"),
 		group("and no other program either: memory holds keys",
-			"kernel.core_pattern", "|/bin/false"),
+			"kernel.core_pattern", "|/bin/false",
+			"kernel.core_uses_pid", "1"),
 
 		group("a packet must come in where the answer would go out (RFC 3704, strict)",
 			"net.ipv4.conf.all.rp_filter", "1",
@@ -44,6 +47,11 @@ func defaults() []setting {
 			"net.ipv4.conf.default.accept_source_route", "0",
 			"net.ipv6.conf.all.accept_source_route", "0",
 			"net.ipv6.conf.default.accept_source_route", "0"),
+		group("the tunnel's address is nobody's business on the uplink's network",
+			"net.ipv4.conf.all.arp_ignore", "1",
+			"net.ipv4.conf.default.arp_ignore", "1",
+			"net.ipv4.conf.all.arp_announce", "2",
+			"net.ipv4.conf.default.arp_announce", "2"),
 		group("survive SYN floods",
 			"net.ipv4.tcp_syncookies", "1"),
 		group("ignore resets for connections in TIME-WAIT (RFC 1337)",
@@ -68,8 +76,9 @@ func defaults() []setting {
 			"kernel.sysrq", "0"),
 		group("places where local exploits begin; root keeps them, containers too",
 			"kernel.unprivileged_userns_clone", "0",
-			"kernel.io_uring_disabled", "1",
 			"vm.unprivileged_userfaultfd", "0"),
+		group("not for root either: io_uring goes around what watches system calls (KSPP); databases may want 1",
+			"kernel.io_uring_disabled", "2"),
 		group("no terminal drivers by request, no typing into others' terminals",
 			"dev.tty.ldisc_autoload", "0",
 			"dev.tty.legacy_tiocsti", "0"),
@@ -80,6 +89,7 @@ func defaults() []setting {
 		group("address space layout is random, as much as x86-64 allows; page 0 stays empty",
 			"kernel.randomize_va_space", "2",
 			"vm.mmap_rnd_bits", "32",
+			"vm.mmap_rnd_compat_bits", "16",
 			"vm.mmap_min_addr", "65536"),
 		group("links and files in shared folders cannot be traps",
 			"fs.protected_hardlinks", "1",

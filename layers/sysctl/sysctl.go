@@ -35,6 +35,9 @@ type Layer struct{ Options Options }
 // that its values win.
 const configPath = "/etc/sysctl.d/90-ingot.conf"
 
+// optionWhy is the reason of what ingot.yaml sets.
+const optionWhy = "ingot.yaml"
+
 // Name implements [layers.Layer].
 func (Layer) Name() string { return "sysctl" }
 
@@ -59,7 +62,7 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 	return layers.Contribution{
 		Packages: []string{"procps"},
 		Image: layers.Fragment{Files: []layers.File{
-			{Path: configPath, Mode: 0o644, Contents: render(settings)},
+			{Path: configPath, Mode: 0o644, Why: "the kernel's settings, each with its reason", Contents: render(settings)},
 		}},
 		Checks: checks(settings),
 	}
@@ -73,10 +76,10 @@ func (l Layer) settings() []setting {
 		value := strings.Join(strings.Fields(string(l.Options.Set[key])), " ")
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
 		if i < 0 {
-			settings = append(settings, setting{key: key, value: value, why: "ingot.yaml"})
+			settings = append(settings, setting{key: key, value: value, why: optionWhy})
 			continue
 		}
-		settings[i].value, settings[i].why = value, "ingot.yaml"
+		settings[i].value, settings[i].why = value, optionWhy
 	}
 	return settings
 }
@@ -112,20 +115,15 @@ func everyInterface(key string) (glob string, ok bool) {
 func checks(settings []setting) []layers.Check {
 	list := []layers.Check{{
 		ID: "sysctl.file", Title: "the kernel settings are sealed",
-		File: &layers.FileCheck{Path: configPath, Owner: "root:root", Mode: 0o644, ReadOnly: true},
+		File:     &layers.FileCheck{Path: configPath, Owner: "root:root", Mode: 0o644, ReadOnly: true},
+		Sabotage: layers.SabotageEtc,
 	}}
 	for _, s := range settings {
 		list = append(list, layers.Check{
 			ID: "sysctl." + s.key, Title: s.key + " is " + s.value,
 			Sysctl:   &layers.SysctlCheck{Key: s.key, Value: s.value},
-			Sabotage: sabotages[s.key],
+			Sabotage: sabotage(s),
 		})
 	}
 	return list
-}
-
-// sabotages change settings that root can change back and that kill nothing.
-var sabotages = map[string]string{
-	"net.ipv4.conf.all.log_martians": "sysctl -w net.ipv4.conf.all.log_martians=0",
-	"fs.suid_dumpable":               "sysctl -w fs.suid_dumpable=1",
 }

@@ -58,3 +58,23 @@ func TestEverySettingIsChecked(t *testing.T) {
 		t.Errorf("%d checks for %d settings", len(checked), len(seen))
 	}
 }
+
+// A sabotage must change what is read: the same value would go unnoticed.
+func TestEverySettingHasASabotage(t *testing.T) {
+	t.Parallel()
+	l := Layer{Options{Set: map[string]Value{"kernel.sysrq": "176", "vm.swappiness": "10"}}}
+	for _, s := range l.settings() {
+		got := sabotage(s)
+		if !strings.Contains(got, s.key) && !strings.HasSuffix(got, "/proc/sys/"+strings.ReplaceAll(s.key, ".", "/")) {
+			t.Errorf("%s: %s is about something else", s.key, got)
+		}
+		if strings.HasSuffix(got, s.key+"="+s.value) {
+			t.Errorf("%s: %s sets the right value", s.key, got)
+		}
+	}
+	for _, c := range l.Contribute(layers.Site{}).Checks {
+		if c.Sabotage == "" {
+			t.Errorf("%s has no sabotage", c.ID)
+		}
+	}
+}
