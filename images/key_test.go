@@ -128,14 +128,16 @@ func TestRootKey(t *testing.T) {
 		Epoch                                             int64
 		Presets                                           []string
 		Validators                                        []layers.Validator
+		Taken                                             takenAway
 	}
 	in := inputs{
 		"agent", "base", "tools", "ignition", "{}", FastCompression, 1794475820, []string{"a.service", "b.service"},
 		[]layers.Validator{{Layer: "ssh", Argv: []string{"sshd", "-t"}, HostKey: "/var/k"}, {Layer: "nftables", Argv: []string{"nft"}}},
+		takenAway{[]layers.SUID{{Layer: "admin", Path: "/usr/bin/sudo", Why: "w"}}, []layers.Removal{{Layer: "system", Pattern: "/usr/bin/dpkg*", Why: "w"}}},
 	}
 	wantEveryKeyNew(t, in, func(in inputs) (string, error) {
 		b := &builder{opts: Options{Compression: in.Compression}}
-		return b.rootKey(in.Agent, in.Config, in.Presets, in.Validators, Lock{Ignition: in.Ignition, Epoch: in.Epoch}, trees{baseKey: in.Base, toolsKey: in.Tools})
+		return b.rootKey(in.Agent, in.Config, in.Presets, in.Validators, in.Taken, Lock{Ignition: in.Ignition, Epoch: in.Epoch}, trees{baseKey: in.Base, toolsKey: in.Tools})
 	})
 }
 

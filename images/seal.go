@@ -43,13 +43,16 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	if err != nil {
 		return sealed{}, err
 	}
-	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, lock, t)
+	if err := checkTakenAway(plan); err != nil {
+		return sealed{}, err
+	}
+	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, takenAway{plan.SUID, plan.Removed}, lock, t)
 	if err != nil {
 		return sealed{}, err
 	}
 	dir, err := b.stage(ctx, "root", key, func(dir string) error {
 		input := filepath.Join(dir, "input")
-		if err := writeSealInput(input, config.JSON, presets, plan.Validators); err != nil {
+		if err := writeSealInput(input, config.JSON, presets, plan); err != nil {
 			return err
 		}
 		err := b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
@@ -57,7 +60,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 			"OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch), "UUID": derivedUUID("root", key), "COMPRESSION": b.compression(),
 		}})
 		if err != nil {
-			return err
+			return errors.Join(refusals(filepath.Join(dir, "refused"), t.base, plan), err)
 		}
 		if err := refuseSecrets(filepath.Join(dir, "layers.tar"), plan); err != nil {
 			return err
@@ -77,8 +80,8 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	return sealed{dir: dir, rootHash: strings.TrimSpace(string(hash)), arguments: config.KernelArguments}, nil
 }
 
-func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, lock Lock, t trees) (string, error) {
-	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, b.compression(), scriptDigest("seal")})
+func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, taken takenAway, lock Lock, t trees) (string, error) {
+	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, taken, b.compression(), scriptDigest("seal")})
 }
 
 func (b *builder) compression() string {
@@ -101,7 +104,7 @@ func (b *builder) finishRoot(ctx context.Context, dir, key string, t tools) erro
 }
 
 // writeSealInput lays out what seal.sh reads.
-func writeSealInput(dir string, config []byte, presets []string, validators []layers.Validator) error {
+func writeSealInput(dir string, config []byte, presets []string, plan layers.Plan) error {
 	if err := os.MkdirAll(filepath.Join(dir, "validators"), 0o755); err != nil {
 		return err
 	}
@@ -110,7 +113,8 @@ func writeSealInput(dir string, config []byte, presets []string, validators []la
 		return err
 	}
 	files := map[string][]byte{"image.ign": config, "presets": []byte(strings.Join(presets, "\n")), "throwaway-key": key}
-	for i, v := range validators {
+	files["suid"], files["removed"] = takenAway{plan.SUID, plan.Removed}.lists()
+	for i, v := range plan.Validators {
 		sub := fmt.Sprintf("validators/%03d/", i)
 		files[sub+"argv"] = []byte(strings.Join(v.Argv, "\x00"))
 		files[sub+"layer"] = []byte(v.Layer)

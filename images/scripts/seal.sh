@@ -1,6 +1,6 @@
 # The layers over the base, validated and packed.
 # BASE: base tree · TOOLS: tools tree · IGNITION, AGENT: programs · INPUT: folder with
-# image.ign, presets, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
+# image.ign, presets, removed, suid, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
 overlay "$BASE" "$OUT/build"
 root="$OUT/build/root"
 api "$root"
@@ -33,7 +33,15 @@ fi
 rm -f "$root/etc/.pwd.lock" "$root/etc/passwd-" "$root/etc/group-" "$root/etc/shadow-" "$root/etc/gshadow-" \
 	"$root/etc/subuid-" "$root/etc/subgid-"
 
-# 3. What the layers want checked, with a throw-away host key where sshd
+# 3. What packages bring and no layer wants. In the tree's own root: a link in
+# it must not lead out of it.
+if [ -s "$INPUT/removed" ]; then
+	chroot "$root" /bin/sh -euc 'IFS="
+"
+	rm -rf --one-file-system -- $(cat)' <"$INPUT/removed"
+fi
+
+# 4. What the layers want checked, with a throw-away host key where sshd
 # looks for the real one.
 mkdir -p "$root/run/sshd"
 for v in "$INPUT"/validators/*; do
@@ -56,10 +64,32 @@ done
 rm -f "$OUT/validator.log" "$OUT/ignition.log"
 unapi "$root"
 
-# 4. What the layers added goes to the secret scan.
+# 5. In one walk: set-ID bits go, except from the files in suid, and what is
+# nobody's, everybody's or a compiler is listed for the build to refuse. Owners
+# are known by the tree's accounts and not by this machine's.
+# The lists are words: names of accounts have no blanks, paths in suid neither.
+uids=$(awk -F: '{ printf " -o -uid %d", $3 }' "$root/etc/passwd")
+gids=$(awk -F: '{ printf " -o -gid %d", $3 }' "$root/etc/group")
+keep=$(sed "s|^|! -path .|" "$INPUT/suid" | tr '\n' ' ')
+cd "$root"
+set -f
+# shellcheck disable=SC2086
+find . -xdev \
+	\( -type f -perm /6000 $keep -exec chmod ug-s {} + \) , \
+	\( ! \( -false $uids \) -o ! \( -false $gids \) \) -printf 'unowned /%P\n' , \
+	\( ! -type l -perm -0002 ! \( -type d -perm -1000 \) \) -printf 'world-writable /%P\n' , \
+	\( ! -type d -path '*/bin/*' \( -name cc -o -name gcc -o -name 'gcc-[0-9]*' -o -name '*-linux-gnu-gcc*' \
+	-o -name c++ -o -name g++ -o -name 'g++-[0-9]*' -o -name clang -o -name 'clang-[0-9]*' -o -name tcc \) \) -printf 'compiler /%P\n' \
+	>"$OUT/refused"
+set +f
+cd /
+[ ! -s "$OUT/refused" ] || refuse "the tree holds what an image must not"
+rm "$OUT/refused"
+
+# 6. What the layers added goes to the secret scan.
 tar --create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
 
-# 5. The sealed root.
+# 7. The sealed root.
 "$TOOLS/usr/lib64/ld-linux-x86-64.so.2" --library-path "$TOOLS/usr/lib/x86_64-linux-gnu" \
 	"$TOOLS/usr/bin/mkfs.erofs" --quiet -T "$EPOCH" --ignore-mtime -U "$UUID" -L ingot-root -z "$COMPRESSION" \
 	"$OUT/root.erofs" "$root" >/dev/null

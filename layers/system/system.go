@@ -77,6 +77,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 			{Path: "/var/roothome", Mode: 0o700, Why: "root's home"},
 			{Path: "/var/lib/systemd", Mode: 0o755, Why: "random seed, clock and timers"},
 		},
+		Removed: removed(),
 		// systemd's own tmpfiles.d makes these two links.
 		Disposable: []string{"/var/lock", "/var/run"},
 		Validators: []layers.Validator{
@@ -95,7 +96,7 @@ func (Layer) Finish(plan layers.Plan) layers.Contribution {
 	c := layers.Contribution{Image: layers.Fragment{Files: append(repart,
 		file(identityList, strings.Join(identity, "\n")+"\n"),
 		file("/usr/lib/tmpfiles.d/ingot-state.conf", stateFolders(plan.State)),
-	)}}
+	)}, Checks: treeChecks(plan.SUID)}
 	for _, f := range repart {
 		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: "a stock system has no slots"})
 	}
