@@ -45,7 +45,7 @@ func (Layer) Contribute(site layers.Site) layers.Contribution {
 			Why: "the administrator's files; /home leads here",
 		}},
 		Logins: []layers.Login{{User: user, Keys: len(site.Admin.Keys)}},
-		SUID: []layers.SUID{{Path: "/usr/bin/sudo", Why: "the administrator becomes root; nothing else crosses that line"}},
+		SUID:   []layers.SUID{{Path: "/usr/bin/sudo", Why: "the administrator becomes root; nothing else crosses that line"}},
 		Validators: []layers.Validator{
 			{Argv: []string{"/usr/sbin/visudo", "-c"}},
 			// No hash can match "!" or "*": nobody becomes root by password.

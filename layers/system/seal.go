@@ -7,7 +7,7 @@ const identityList = "/usr/lib/ingot/identity.list"
 // sealOnly is what this layer adds for the sealed root, for the initrd that
 // mounts it, and for the agent that ships with it.
 func sealOnly() []layers.SealOnly {
-	return []layers.SealOnly{
+	list := []layers.SealOnly{
 		{What: "file /etc/fstab", Why: "a stock system has file systems of its own"},
 		{What: "file " + identityList, Why: "/etc is writable: nothing keeps an identity apart"},
 		{What: "unit ingot-status.service", Why: "the agent is part of the image"},
@@ -19,4 +19,8 @@ func sealOnly() []layers.SealOnly {
 		{What: "kernel argument systemd.gpt_auto", Why: "a stock system may find its file systems this way"},
 		{What: "check system.verity", Why: "the root is not verified"},
 	}
+	for _, r := range removed() {
+		list = append(list, layers.SealOnly{What: "removal " + r.Pattern, Why: "a stock system is patched by its package manager"})
+	}
+	return append(list, layers.SealOnly{What: "check system.no-package-manager", Why: "a stock system is patched by its package manager"})
 }
