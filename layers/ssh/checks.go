@@ -29,7 +29,7 @@ func (l Layer) checks(user, keys string) []layers.Check {
 			Command: &layers.CommandCheck{Argv: []string{"/usr/sbin/sshd", "-T"}, Contains: "allowusers " + user + "\n"},
 		},
 		{
-			ID: "ssh.socket", Title: "sshd listens on the tunnel interface",
+			ID: "ssh.socket", Title: "sshd listens",
 			Unit:     &layers.UnitCheck{Name: "ssh.socket", State: "active"},
 			Sabotage: "systemctl stop ssh.socket",
 		},

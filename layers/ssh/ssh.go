@@ -19,6 +19,10 @@ type Options struct {
 	// MaxAuthTries is how many keys a client may offer on one connection, 3
 	// by default (the field notes' maxretry). Agents with many keys need more.
 	MaxAuthTries int `yaml:"maxAuthTries"`
+	// Expose is "internet" for the transition in which the tunnel is not yet
+	// proven: sshd answers everywhere, and the firewall limits how often.
+	// Rebuild without it as soon as the tunnel works (field notes §10.2).
+	Expose string `yaml:"expose"`
 }
 
 // Layer is the ssh layer with its options.
@@ -29,6 +33,12 @@ const (
 	DefaultPort         = 22
 	DefaultMaxAuthTries = 3  // field notes §2.2, maxretry
 	maxMaxAuthTries     = 20 // an agent full of keys; more is brute force
+
+	// exposeInternet is the one value of [Options.Expose].
+	exposeInternet = "internet"
+	// newPerMinute is how many connections a minute an address of the internet
+	// gets: people need one or two.
+	newPerMinute = 10
 )
 
 // Where things are on the machine.
@@ -65,6 +75,12 @@ func (l Layer) Validate(layers.Site) []layers.Finding {
 			Advice: fmt.Sprintf("use a number from 1 to %d, or leave it out for %d", maxMaxAuthTries, DefaultMaxAuthTries),
 		})
 	}
+	if e := l.Options.Expose; e != "" && e != exposeInternet {
+		findings = append(findings, layers.Finding{
+			Path: []any{"expose"}, Message: "SSH can be exposed to the internet and to nothing else",
+			Advice: "write expose: internet for a transition, or leave it out: sshd then answers in the tunnel only",
+		})
+	}
 	return findings
 }
 
@@ -88,7 +104,7 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 			Files: []layers.File{{Path: keys, Mode: 0o644, Contents: admin.AuthorizedKeys(site.Admin.Keys)}},
 		},
 		Identity: []string{keys},
-		Ports:    []layers.Port{{Proto: "tcp", Port: l.port(), From: layers.FromWireGuard, Why: "SSH for " + site.Admin.User}},
+		Ports:    l.ports(site.Admin.User),
 		Entrances: []layers.Entrance{{
 			Proto: "tcp", Port: l.port(), Interface: layers.TunnelInterface, Users: []string{site.Admin.User},
 			Units: []string{"ssh.socket", "ssh.service", "ingot-hostkey.service"},
@@ -105,6 +121,19 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 		Checks: l.checks(site.Admin.User, keys),
 	}
 }
+
+func (l Layer) ports(user string) []layers.Port {
+	ports := []layers.Port{{Proto: "tcp", Port: l.port(), From: layers.FromWireGuard, Why: "SSH for " + user}}
+	if l.exposed() {
+		ports = append(ports, layers.Port{
+			Proto: "tcp", Port: l.port(), From: layers.FromInternet, NewPerMinute: newPerMinute,
+			Why: "SSH for " + user + ", until the tunnel is proven", Option: []any{"expose"},
+		})
+	}
+	return ports
+}
+
+func (l Layer) exposed() bool { return l.Options.Expose == exposeInternet }
 
 func (l Layer) port() int {
 	if l.Options.Port == 0 {

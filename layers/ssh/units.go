@@ -17,7 +17,7 @@ func (l Layer) units() []layers.Unit {
 	on := true
 	return []layers.Unit{
 		{Name: "ssh.socket", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.socket()}}},
-		{Name: "ssh.service", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: service}}},
+		{Name: "ssh.service", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.service()}}},
 		{Name: "ingot-hostkey.service", Enabled: &on, Contents: hostKeyUnit},
 		// Writes keys to /etc, which is sealed; ingot-hostkey does its work.
 		{Name: "sshd-keygen.service", Mask: true},
@@ -25,6 +25,9 @@ func (l Layer) units() []layers.Unit {
 }
 
 func (l Layer) socket() string {
+	if l.exposed() {
+		return fmt.Sprintf(exposedSocket, l.port())
+	}
 	return fmt.Sprintf(`[Unit]
 BindsTo=%[1]s
 After=%[1]s
@@ -42,6 +45,27 @@ WantedBy=
 WantedBy=%[1]s
 `, device, l.port(), layers.TunnelInterface)
 }
+
+// exposedSocket is there whether or not the tunnel is: that is what the
+// transition is for. One socket serves both, because a second one on the same
+// port would take turns with it.
+const exposedSocket = `[Socket]
+ListenStream=
+ListenStream=%d
+`
+
+func (l Layer) service() string {
+	if l.exposed() {
+		return exposedService
+	}
+	return service
+}
+
+const exposedService = `[Unit]
+PartOf=ssh.socket
+Requires=ingot-hostkey.service
+After=ssh.socket ingot-hostkey.service
+`
 
 const service = `[Unit]
 # Holds the listening socket: while it runs, ssh.socket cannot be started anew
