@@ -15,6 +15,12 @@ type Depth struct {
 	SSHAudit string     `json:"ssh_audit"`
 }
 
+// deepCheck is one check of a deep assay.
+type deepCheck struct {
+	id, title string
+	check     func(context.Context) (string, error)
+}
+
 // depth makes the checks that take minutes. The tools are brought to the
 // machine's memory and go with it: the image has none of them.
 func (r *run) depth(ctx context.Context) {
@@ -22,22 +28,12 @@ func (r *run) depth(ctx context.Context) {
 		return
 	}
 	r.verdict.Depth = &Depth{}
-	for _, f := range fileSweeps {
-		r.check(ctx, "depth", f.id, f.title, func() (string, error) { return r.shell.sweep(ctx, f) })
+	for _, c := range r.quickDepth() {
+		r.check(ctx, "depth", c.id, c.title, func() (string, error) { return c.check(ctx) })
 	}
-	r.check(ctx, "depth", "depth.suid", "files with SUID or SGID are few and declared", func() (string, error) {
-		return r.suid(ctx)
-	})
-	r.check(ctx, "depth", "depth.exposure", "services with sockets are in sandboxes", func() (string, error) {
-		list, err := r.shell.measureExposure(ctx)
-		if err != nil {
-			return "", err
-		}
-		r.verdict.Depth.Exposure = list
-		return judgeExposure(list)
-	})
 	r.say("lynis audits the machine, which takes minutes")
-	r.check(ctx, "depth", "depth.lynis", fmt.Sprintf("lynis' hardening index is %d or more, and what it suggests is explained", lynisGoal), func() (string, error) {
+	title := fmt.Sprintf("lynis' hardening index is %d or more, and what it suggests is explained", lynisGoal)
+	r.check(ctx, "depth", "depth.lynis", title, func() (string, error) {
 		report, err := r.lynis(ctx)
 		if err != nil {
 			return "", err
@@ -45,6 +41,30 @@ func (r *run) depth(ctx context.Context) {
 		r.verdict.Depth.Lynis = report
 		return report.judge()
 	})
+}
+
+// quickDepth are the checks that need nothing but the machine's own programs.
+func (r *run) quickDepth() []deepCheck {
+	list := []deepCheck{
+		{"depth.suid", "files with SUID or SGID are few and declared", r.suid},
+		{"depth.exposure", "services with sockets are in sandboxes", r.exposures},
+	}
+	for _, f := range fileSweeps {
+		list = append(list, deepCheck{f.id, f.title, func(ctx context.Context) (string, error) { return r.shell.sweep(ctx, f) }})
+	}
+	return list
+}
+
+// exposures measures and judges the running services.
+func (r *run) exposures(ctx context.Context) (string, error) {
+	list, err := r.shell.measureExposure(ctx)
+	if err != nil {
+		return "", err
+	}
+	if r.verdict.Depth != nil {
+		r.verdict.Depth.Exposure = list
+	}
+	return judgeExposure(list)
 }
 
 // fileSweep wants find to find nothing.

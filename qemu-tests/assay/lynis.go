@@ -50,15 +50,17 @@ func (r *run) lynis(ctx context.Context) (Lynis, error) {
 	if err := packLynis(&archive, r.opts.Audit); err != nil {
 		return Lynis{}, err
 	}
-	unpack := "mkdir -p " + lynisDir + " && tar -x -o -C " + lynisDir
+	// lynis does not start without a folder for plugins, empty or not.
+	unpack := "mkdir -p " + lynisDir + "/plugins && tar -x -o -C " + lynisDir
 	if out, err := r.shell.Feed(ctx, &archive, "sh", "-c", unpack); err != nil || out.Exit != 0 {
 		return Lynis{}, fmt.Errorf("bring lynis to the machine: %v %s", err, clip(out.Stderr))
 	}
 	const audit = "cd " + lynisDir + " && exec sh ./lynis audit system --no-colors --quick --quiet --no-plugins" +
 		" --report-file " + lynisDir + "/lynis-report.dat --logfile " + lynisDir + "/lynis.log"
 	out, err := r.shell.Run(ctx, "sh", "-c", audit)
-	if err != nil {
-		return Lynis{}, fmt.Errorf("run lynis: %w", err)
+	// What it finds is in the report; the exit code is about itself.
+	if err != nil || out.Exit != 0 {
+		return Lynis{}, fmt.Errorf("run lynis: %v exit %d, %s", err, out.Exit, clip(out.Stdout+out.Stderr))
 	}
 	for _, name := range []string{"lynis.log", "lynis-report.dat"} {
 		if out, err = r.shell.Run(ctx, "cat", lynisDir+"/"+name); err != nil || out.Exit != 0 {

@@ -27,17 +27,23 @@ var sabotageAll = flag.Bool("sabotage-all", false, "TestSabotage runs every sabo
 // notice.
 type sabotage struct{ layer, check, command string }
 
-// strangers are the sabotages of what the assay itself looks at from outside.
-var strangers = []sabotage{
+// ours are the sabotages of what the assay itself looks at.
+var ours = []sabotage{
 	{"internet", "internet.tcp-ipv4", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
 	{"internet", "internet.tcp-ipv6", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
 	{"internet", "internet.udp-ipv4", "nft insert rule inet ingot inbound udp dport 9999 accept"},
 	{"internet", "internet.udp-ipv6", "nft insert rule inet ingot inbound udp dport 9999 accept"},
+	{"depth", "depth.suid", "cp /usr/bin/true /var/lib/ingot/sabotage && chmod 4755 /var/lib/ingot/sabotage"},
+	{"depth", "depth.world-writable", "touch /run/sabotage && chmod 0666 /run/sabotage"},
+	{"depth", "depth.world-writable-folders", "mkdir --mode=0777 /run/sabotage"},
+	{"depth", "depth.unowned", "touch /run/sabotage && chown 12345 /run/sabotage"},
+	{"depth", "depth.exposure", "systemd-run --quiet --unit=sabotage systemd-socket-activate --listen=0.0.0.0:9999 /usr/bin/true" +
+		" && until ss -Hltn | grep -q :9999; do sleep 0.1; done"},
 }
 
-// sabotages are all of a plan's, in its order, and the strangers'.
+// sabotages are all of a plan's, in its order, and ours.
 func sabotages(plan layers.Plan) []sabotage {
-	list := slices.Clone(strangers)
+	list := slices.Clone(ours)
 	for _, c := range plan.Checks {
 		if c.Sabotage != "" {
 			list = append(list, sabotage{c.Layer, c.ID, c.Sabotage})
@@ -225,6 +231,11 @@ func (r *run) find(t *testing.T, id string) func(context.Context) (string, error
 		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv4()) }
 	case "internet.udp-ipv6":
 		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv6()) }
+	}
+	for _, c := range r.quickDepth() {
+		if c.id == id {
+			return c.check
+		}
 	}
 	i := slices.IndexFunc(r.id.Plan.Checks, func(c layers.Check) bool { return c.ID == id })
 	if i < 0 {
