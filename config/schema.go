@@ -18,20 +18,37 @@ import (
 // ingotFile is ingot.yaml. Fields tagged "instance" are the identity of one
 // server; all others are baked into the image.
 type ingotFile struct {
-	Name     string       `yaml:"name" ingot:"required"`
-	Hostname string       `yaml:"hostname" ingot:"instance"`
-	Base     base         `yaml:"base"`
-	Admin    adminOptions `yaml:"admin" ingot:"required"`
-	Layers   layerOptions `yaml:"layers" ingot:"required,names"`
+	// Name is the image's name: up to 63 lower-case letters, digits and dashes.
+	Name string `yaml:"name" ingot:"required"`
+	// Hostname is the server's, up to 64 lower-case letters, digits, dashes and
+	// dots; the image's name by default.
+	Hostname string `yaml:"hostname" ingot:"instance"`
+	// Base is the Debian below the layers.
+	Base base `yaml:"base"`
+	// Admin is the one account that may log in.
+	Admin adminOptions `yaml:"admin" ingot:"required"`
+	// Layers are what is on: a mapping of their options, or a list of their
+	// names. A bare name takes the layer's defaults. ssh, nftables and wireguard
+	// must be on: without them nobody could log in, everything would be open, or
+	// nobody could connect.
+	Layers layerOptions `yaml:"layers" ingot:"required,names"`
 }
 
+// base is the Debian below the layers.
 type base struct {
-	Suite    string `yaml:"suite"`
-	SlotSize size   `yaml:"slotSize"`
+	// Suite is Debian's; trixie is the only one.
+	Suite string `yaml:"suite"`
+	// SlotSize is that of each of the two root slots: 512MiB to 64GiB, in whole
+	// MiB or GiB.
+	SlotSize size `yaml:"slotSize"`
 }
 
+// adminOptions is the one account that may log in.
 type adminOptions struct {
-	User string   `yaml:"user" ingot:"required"`
+	// User is its name. It has sudo without a password, and uid and gid 1000.
+	User string `yaml:"user" ingot:"required"`
+	// Keys are lines of .pub files, at least one: ed25519, ECDSA, security keys,
+	// or RSA of 3072 bits or more; no options before the key.
 	Keys []string `yaml:"keys" ingot:"instance"`
 }
 
@@ -51,7 +68,9 @@ type layerOptions struct {
 	Kernel    *kernel.Options    `yaml:"kernel"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
 	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
-	Custom    []string           `yaml:"custom"`
+	// Custom are folders below that of ingot.yaml, such as ./layers/my-app; each
+	// is a layer of your own: see docs/custom-layers.md.
+	Custom []string `yaml:"custom"`
 }
 
 // size is a number of bytes, written in MiB or GiB.

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"ingot/layers"
+	"ingot/layers/fail2ban"
+	"ingot/layers/ssh"
+	"ingot/layers/wireguard"
+)
+
+// hint is what the types do not say about an option: for the schema and the
+// pages, so that an editor can tell before Ingot does. The validators decide;
+// tests compare the two.
+type hint struct {
+	standard  any // the default; nil is none
+	enum      []string
+	pattern   string // anchored, in the syntax that Go and ECMAScript share
+	maxLength int
+	minItems  int
+	min, max  *int
+}
+
+func between(low, high int) hint { return hint{min: &low, max: &high} }
+
+func (h hint) or(standard any) hint {
+	h.standard = standard
+	return h
+}
+
+const (
+	whyPattern = `^[^"\\\n\r]*[^"\\\n\r ][^"\\\n\r]*$`
+	// durationPattern is what fail2ban's options take: a number and a unit.
+	durationPattern = `^[0-9]+[smhdw]$`
+	// peerPattern is layers/wireguard's shape of a peer's name.
+	peerPattern = `^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`
+)
+
+// hints are by the path of an option: "[]" is an item of a list, "*" the value
+// of any key. Numbers that may be left out may also be 0.
+var hints = map[string]hint{
+	"name":          {pattern: "^" + labelShape + "$"},
+	"hostname":      {pattern: "^" + labelShape + `(\.` + labelShape + ")*$", maxLength: maxHostname},
+	"base.suite":    {standard: defaultSuite, enum: []string{defaultSuite}},
+	"base.slotSize": {standard: "2GiB", pattern: `^[0-9]+ ?(MiB|GiB)$`},
+	"admin.user":    {pattern: `^[a-z_][a-z0-9_-]*$`, maxLength: 32}, // useradd's,
+
+	"admin.keys": {minItems: 1},
+
+	"layers.ssh.port":         between(0, 65535).or(ssh.DefaultPort),
+	"layers.ssh.maxAuthTries": between(0, 20).or(ssh.DefaultMaxAuthTries),
+
+	"layers.nftables.allow[].port":         between(1, 65535),
+	"layers.nftables.allow[].proto":        {standard: "tcp", enum: []string{"tcp", "udp"}},
+	"layers.nftables.allow[].why":          {pattern: whyPattern, maxLength: layers.MaxWhy},
+	"layers.nftables.egress.allow[].port":  between(1, 65535),
+	"layers.nftables.egress.allow[].proto": {standard: "tcp", enum: []string{"tcp", "udp"}},
+	"layers.nftables.egress.allow[].why":   {pattern: whyPattern, maxLength: layers.MaxWhy},
+
+	"layers.fail2ban.maxRetry":          between(0, 100).or(fail2ban.DefaultMaxRetry),
+	"layers.fail2ban.findTime":          {standard: fail2ban.DefaultFindTime, pattern: durationPattern},
+	"layers.fail2ban.banTime":           {standard: fail2ban.DefaultBanTime, pattern: durationPattern},
+	"layers.fail2ban.recidive.bans":     between(0, 100).or(fail2ban.DefaultBans),
+	"layers.fail2ban.recidive.findTime": {standard: fail2ban.DefaultRecidiveFindTime, pattern: durationPattern},
+	"layers.fail2ban.recidive.banTime":  {standard: fail2ban.DefaultRecidiveBanTime, pattern: durationPattern},
+
+	"layers.sudo.accounts[].name":       {pattern: `^[a-z_][a-z0-9_-]*$`, maxLength: 32},
+	"layers.sudo.accounts[].commands":   {minItems: 1},
+	"layers.sudo.accounts[].commands[]": {pattern: "^/"},
+	"layers.sudo.accounts[].why":        {maxLength: 127},
+
+	"layers.wireguard.peers[].keepalive": between(0, 65535).or(0),
+	"layers.wireguard.listenPort":        between(0, 65535).or(wireguard.DefaultListenPort),
+	"layers.wireguard.address":           {standard: wireguard.DefaultAddress},
+	"layers.wireguard.peers":             {minItems: 1},
+	"layers.wireguard.peers[].name":      {pattern: peerPattern},
+	"layers.wireguard.peers[].publicKey": {pattern: `^[A-Za-z0-9+/]{43}=$`},
+}
+
+func (h hint) apply(s *schema) {
+	if h.standard != nil {
+		s.Default = h.standard
+	}
+	s.Enum, s.Pattern, s.MaxLength, s.MinItems = h.enum, h.pattern, h.maxLength, h.minItems
+	s.Minimum, s.Maximum = h.min, h.max
+}
