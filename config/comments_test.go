@@ -27,14 +27,14 @@ type comments struct {
 func (c *comments) of(typ reflect.Type, field string) string {
 	p := c.read(typ.PkgPath())
 	if field == "" && typ.Name() == "Options" && strings.HasPrefix(typ.PkgPath(), "ingot/layers/") {
-		return text(p, p.Doc)
+		return told("Package "+p.Name, text(p, p.Doc))
 	}
 	for _, t := range p.Types {
 		if t.Name != typ.Name() {
 			continue
 		}
 		if field == "" {
-			return text(p, t.Doc)
+			return told(t.Name, text(p, t.Doc))
 		}
 		return c.field(p, t, field)
 	}
@@ -48,16 +48,23 @@ func (c *comments) field(p *doc.Package, t *doc.Type, name string) string {
 	}
 	for _, f := range structure.Fields.List {
 		if len(f.Names) == 1 && f.Names[0].Name == name {
-			tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`"))
-			comment := text(p, f.Doc.Text())
-			// Readers know the option by its name in the file.
-			if rest, ok := strings.CutPrefix(comment, name+" "); ok {
-				comment = tag.Get("yaml") + " " + rest
-			}
-			return comment
+			return told(name, text(p, f.Doc.Text()))
 		}
 	}
 	return ""
+}
+
+// told turns "Port is where sshd listens" into "Where sshd listens": readers
+// know an option by its name in the file, which stands beside it.
+func told(name, comment string) string {
+	rest, ok := strings.CutPrefix(comment, name+" ")
+	if !ok {
+		return comment
+	}
+	for _, verb := range []string{"is ", "are "} {
+		rest = strings.TrimPrefix(rest, verb)
+	}
+	return strings.ToUpper(rest[:1]) + rest[1:]
 }
 
 // text is a comment as paragraphs of one line each, links as plain words.
