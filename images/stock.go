@@ -24,6 +24,10 @@ type StockOptions struct {
 	Packages []string
 	// Source is the line of the system's own sources.list.
 	Source string
+	// Ignition is the program and IgnitionModule the folder of its dracut
+	// module, for a system that runs it at its first boot. Packages must have
+	// dracut then.
+	Ignition, IgnitionModule string
 }
 
 // stockBytes is the size of the system's file system: the packages of an image
@@ -42,7 +46,7 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 	if err != nil {
 		return Stock{}, err
 	}
-	key, err := digest([]any{"stock", lock.Suite, lock.Trees[TreeImage], o.Packages, o.Source, stockBytes, scriptDigest("stock")})
+	key, err := digest([]any{"stock", lock.Suite, lock.Trees[TreeImage], o.Packages, o.Source, o.Ignition, stockBytes, scriptDigest("stock")})
 	if err != nil {
 		return Stock{}, err
 	}
@@ -54,6 +58,7 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 		err := o.Cache.ns.run(ctx, script{Name: "stock", Online: true, Env: map[string]string{
 			"OUT": dir, "REPO": repo, "SUITE": lock.Suite, "MIRROR": stockMirror, "SOURCE": o.Source,
 			"PACKAGES": strings.Join(o.Packages, ","), "BYTES": fmt.Sprint(int64(stockBytes)), "TMPDIR": repo,
+			"IGNITION": o.Ignition, "MODULE": o.IgnitionModule,
 		}})
 		if err != nil {
 			return err

@@ -36,8 +36,8 @@ var stockPackages = []string{
 // mirrorHost is where a stock system looks for its packages.
 const mirrorHost = "deb.debian.org"
 
-// stock is the plain Debian system, or the test is skipped.
-func stock(t *testing.T) (built, images.Stock) {
+// stock is a plain Debian system, or the test is skipped.
+func stock(t *testing.T, complete func(built) images.StockOptions) (built, images.Stock) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("installs and boots a Debian system in QEMU; run without -short")
@@ -55,10 +55,9 @@ func stock(t *testing.T) (built, images.Stock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := images.MakeStock(t.Context(), images.StockOptions{
-		LockFile: lockFile, Cache: cache, Packages: stockPackages,
-		Source: "deb [trusted=yes] http://" + mirrorHost + "/debian ./",
-	})
+	o := complete(b)
+	o.LockFile, o.Cache, o.Source = lockFile, cache, "deb [trusted=yes] http://"+mirrorHost+"/debian ./"
+	s, err := images.MakeStock(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +67,8 @@ func stock(t *testing.T) (built, images.Stock) {
 // A plain Debian system that gets the rendered user-data, and nothing else,
 // keeps the promises of the sealed image but for those that need the seal.
 func TestCloudInit(t *testing.T) {
-	b, system := stock(t)
+	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
-	plan := layers.Stock(id.Plan)
 	userData, err := ignition.CloudInit(id.Plan, id.secrets)
 	if err != nil {
 		t.Fatal(err)
@@ -96,14 +94,22 @@ func TestCloudInit(t *testing.T) {
 	m = boot(t, lab, id, BootOptions{Image: system.Disk, After: m, Kernel: &vm.Kernel{
 		Image: system.Kernel, Initrd: system.Initrd, Arguments: arguments,
 	}})
-	for _, argument := range plan.Image.KernelArguments {
+	for _, argument := range layers.Stock(id.Plan).Image.KernelArguments {
 		if !strings.Contains(" "+arguments+" ", " "+argument+" ") {
 			t.Errorf("GRUB does not give the kernel %s but %s", argument, arguments)
 		}
 	}
-	id.Plan = plan
+	keepsItsPromises(t, lab, id, m)
+}
+
+// keepsItsPromises makes the standard checks of a stock system that is
+// configured and powered on, all but those that need the seal.
+func keepsItsPromises(t *testing.T, lab *Lab, id Identity, m *Booted) {
+	t.Helper()
+	id.Plan = layers.Stock(id.Plan)
 	m.id = id
 	r := &run{opts: Options{}, lab: lab, id: id, machine: m}
+	var err error
 	if r.tunnel, err = m.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +126,7 @@ func TestCloudInit(t *testing.T) {
 	if err := r.verdict.WriteText(os.Stdout); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range plan.SealOnly {
+	for _, s := range id.Plan.SealOnly {
 		t.Logf("needs the seal: %s, layer %s: %s", s.What, s.Layer, s.Why)
 	}
 	if r.verdict.Verdict != Passed {
