@@ -55,11 +55,11 @@ func Standalone(plan layers.Plan) (Config, error) {
 
 // Whole returns image and instance in one document, secrets included, for a
 // stock system that runs Ignition at its first boot and is to become this one
-// server. The error is [Findings] when layers are to blame, for what Ignition
-// cannot do to the files of packages among them.
+// server. What an image build does to the files of packages, a unit does at every
+// boot. The error is [Findings] when layers are to blame.
 func Whole(plan layers.Plan, secrets Secrets) (Config, error) {
 	plan = layers.Stock(plan)
-	if found := packaged(plan); len(found) > 0 {
+	if found := listable(plan); len(found) > 0 {
 		return Config{}, found
 	}
 	f, err := whole(plan, secrets)
@@ -67,6 +67,7 @@ func Whole(plan layers.Plan, secrets Secrets) (Config, error) {
 		return Config{}, err
 	}
 	f.Files = append(f.Files, hostname(plan.Site))
+	f = afterPackages(f, plan)
 	return render(f, plan.Owner)
 }
 
@@ -84,17 +85,6 @@ func whole(plan layers.Plan, secrets Secrets) (layers.Fragment, error) {
 	f.Files = slices.Concat(f.Files, instance)
 	f.Directories = slices.Concat(f.Directories, plan.Instance.Directories)
 	return f, nil
-}
-
-// packaged reports what would have to be done to the files of packages. That
-// other files than plan.SUID keep their set-ID bits is for the caller to say:
-// every plan has such a list, and no stock system would be left.
-func packaged(plan layers.Plan) Findings {
-	var found Findings
-	for _, r := range plan.Removed {
-		found = append(found, Finding{Layer: r.Layer, Message: fmt.Sprintf("Ignition cannot remove %s, which a package brings; render cloud-init can", r.Pattern)})
-	}
-	return found
 }
 
 // render translates a fragment and says which layer's entry was refused.

@@ -127,9 +127,6 @@ func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Con
 	}
 	result.Packages = append(result.Packages, loaded.Plan.Packages...)
 	c.remark("This needs Debian packages, which Ignition cannot install: %s", strings.Join(result.Packages, " "))
-	if result.Stock && len(loaded.Plan.SUID) > 0 {
-		c.remark("The stock system's set-user-ID files keep their bits, which Ignition cannot take; cloud-init's rendering does.")
-	}
 	return cfg, nil
 }
 
