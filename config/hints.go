@@ -48,6 +48,10 @@ var hints = map[string]hint{
 	"layers.ssh.port":         between(0, 65535).or(ssh.DefaultPort),
 	"layers.ssh.maxAuthTries": between(0, 20).or(ssh.DefaultMaxAuthTries),
 
+	"layers.ssh.expose": {enum: []string{"internet"}},
+
+	"layers.kernel.lockdown": {standard: "integrity", enum: []string{"integrity", "confidentiality", "off"}},
+
 	"layers.nftables.allow[].port":         between(1, 65535),
 	"layers.nftables.allow[].proto":        {standard: "tcp", enum: []string{"tcp", "udp"}},
 	"layers.nftables.allow[].why":          {pattern: whyPattern, maxLength: layers.MaxWhy},

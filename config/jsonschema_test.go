@@ -162,6 +162,7 @@ func TestSchemaRefusesBrokenFiles(t *testing.T) {
 	t.Parallel()
 	s := validator(t)
 	for _, name := range []string{
+		"fail2ban-numbers", "fail2ban-misspelt", "fail2ban-types", "kernel-types", "kernel-unknown", "kernel-lockdown", "ssh-expose-lan", "sudo-relative", "wireguard-keepalive",
 		"admin-password", "admin-user-shape", "admin-user-injection", "admin-user-long", "admin-keys-text", "allow-comment-key",
 		"allow-list-of-numbers", "custom-mapping", "empty-key", "everything-missing", "hostname", "hostname-injection",
 		"hostname-newline", "hostname-underscore", "layer-false", "layer-text", "layers-list-nested", "layers-list-number", "misspelt-layer",

@@ -106,7 +106,7 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 		Identity: []string{keys},
 		Ports:    l.ports(site.Admin.User),
 		Entrances: []layers.Entrance{{
-			Proto: "tcp", Port: l.port(), Interface: layers.TunnelInterface, Users: []string{site.Admin.User},
+			Proto: "tcp", Port: l.port(), Interface: l.listensOn(), Users: []string{site.Admin.User},
 			Units: []string{"ssh.socket", "ssh.service", "ingot-hostkey.service"},
 		}},
 		State: []layers.State{{
@@ -131,6 +131,14 @@ func (l Layer) ports(user string) []layers.Port {
 		})
 	}
 	return ports
+}
+
+// listensOn is the interface that sshd is tied to; empty is every one.
+func (l Layer) listensOn() string {
+	if l.exposed() {
+		return ""
+	}
+	return layers.TunnelInterface
 }
 
 func (l Layer) exposed() bool { return l.Options.Expose == exposeInternet }
