@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -39,6 +40,7 @@ func main() {
 				return giveIdentity(cmd.Context())
 			},
 		},
+		metadataCommand(),
 		&cobra.Command{
 			Use:   "status",
 			Short: "say what state this machine is in",
@@ -52,4 +54,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "ingot-agent:", err)
 		os.Exit(1)
 	}
+}
+
+// metadataCommand is the part of "identity" that runs in a network namespace of
+// its own. Elsewhere it would lock the machine's network, so nobody is told.
+func metadataCommand() *cobra.Command {
+	var platform string
+	var patience time.Duration
+	c := &cobra.Command{
+		Use:    "metadata CARD…",
+		Hidden: true,
+		Args:   cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, cards []string) error {
+			return askMetadata(cmd.Context(), cmd.OutOrStdout(), platform, patience, cards)
+		},
+	}
+	c.Flags().StringVar(&platform, "platform", "", "Ignition platform id")
+	c.Flags().DurationVar(&patience, "patience", 0, "how long to ask")
+	return c
 }

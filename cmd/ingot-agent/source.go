@@ -80,16 +80,21 @@ func readRegular(file *os.File) ([]byte, error) {
 // readAtMost reads all of r, which must not be larger than an instance config
 // may be.
 func readAtMost(r io.Reader) ([]byte, error) {
-	// One large read: fw_cfg takes time proportional to the offset for each.
-	b := make([]byte, maxConfig+1)
-	n, err := io.ReadFull(r, b)
-	switch {
-	case err == nil:
-		return nil, fmt.Errorf("larger than %d bytes", maxConfig)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return b[:n], nil
+	// Large reads: fw_cfg takes time proportional to the offset for each. Not
+	// io.ReadFull, for which an answer cut short by the network ends as well as
+	// a whole one.
+	b, n := make([]byte, maxConfig+1), 0
+	for n < len(b) {
+		m, err := r.Read(b[n:])
+		n += m
+		if errors.Is(err, io.EOF) {
+			return b[:n], nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return nil, err
+	return nil, fmt.Errorf("%w: larger than %d bytes", errRefused, maxConfig)
 }
 
 // problem says why a place gave nothing, for the console.

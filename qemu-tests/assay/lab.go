@@ -66,6 +66,7 @@ type BootOptions struct {
 	// After is a machine that has ended and whose disk this one goes on with.
 	After   *Booted
 	Disks   []vm.ExtraDisk
+	SMBIOS  []string // values of -smbios: the provider the machine takes itself for
 	Reboots bool
 }
 
@@ -92,7 +93,7 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 	cfg := vm.Config{
 		Kernel:    o.Kernel,
 		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: diskBytes,
-		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, Dir: dir, Reboots: o.Reboots,
+		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, SMBIOS: o.SMBIOS, Dir: dir, Reboots: o.Reboots,
 	}
 	if o.Instance != nil {
 		file := filepath.Join(dir, "instance.ign")

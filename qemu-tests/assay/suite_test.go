@@ -176,16 +176,6 @@ func (s session) must(t *testing.T, argv ...string) string {
 	return strings.TrimSpace(out.Stdout)
 }
 
-// frames counts what the machine has sent since it was powered on.
-func (b *Booted) frames(t *testing.T) int {
-	t.Helper()
-	n, err := b.lab.Internet.Count(b.mark, func(f internet.Frame) bool { return f.Direction == internet.FromMachine })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // powerOff shuts the machine down in good order and waits for its end.
 func (s session) powerOff(t *testing.T) {
 	t.Helper()
@@ -240,7 +230,8 @@ func TestUEFI(t *testing.T) {
 	noAlarms(t, m)
 }
 
-// A machine without an identity says what it tried and sends nothing at all.
+// A machine without an identity says what it tried. It asks for an address and
+// for a metadata service, in the initrd; then it sends nothing at all.
 func TestNoInstanceConfig(t *testing.T) {
 	b := image(t)
 	lab, id := newLab(t, b)
@@ -248,20 +239,35 @@ func TestNoInstanceConfig(t *testing.T) {
 	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
+	says(t, m, "NO INSTANCE CONFIG",
+		"tried QEMU fw_cfg opt/com.coreos/config: not present",
+		"tried the ESP's /instance.ign: not present",
+		"tried a volume labelled cidata: not present",
+		"tried a volume labelled config-2: not present",
+		"tried the metadata service: ", "openstack: connection refused",
+		"the last good config on ingot-var: not present", "platform qemu")
+	if asked := onlyMetadata(t, m); asked == 0 {
+		t.Error("the machine did not ask for a metadata service")
+	}
+	silent(t, m, lab.Internet.Mark())
+	noAlarms(t, m)
+}
+
+// says looks for texts on a machine's console.
+func says(t *testing.T, m *Booted, texts ...string) {
+	t.Helper()
 	console := m.Console()
-	for _, want := range []string{"NO INSTANCE CONFIG", "tried QEMU fw_cfg opt/com.coreos/config: not present", "the last good config on ingot-var: not present", "platform qemu"} {
+	for _, want := range texts {
 		if !strings.Contains(console, want) {
 			t.Errorf("the console does not say %q", want)
 		}
 	}
-	silent(t, m)
-	noAlarms(t, m)
 }
 
 // silent knocks on every port and wants no frame at all from the machine since
-// it was powered on, not even to have an address. TestVerdict is the positive
-// control: there the same scan finds port 443.
-func silent(t *testing.T, m *Booted) {
+// the mark, not even to have an address. TestVerdict is the positive control:
+// there the same scan finds port 443.
+func silent(t *testing.T, m *Booted, since internet.Mark) {
 	t.Helper()
 	for _, target := range []netip.Addr{m.lab.Machine.IPv4(), m.lab.Machine.IPv6()} {
 		ctx, cancel := context.WithTimeout(t.Context(), m.lab.Timeout(2*time.Second))
@@ -276,7 +282,11 @@ func silent(t *testing.T, m *Booted) {
 			t.Errorf("%s answered on %d ports", target, len(scan.Answers))
 		}
 	}
-	if n := m.frames(t); n > 0 {
+	n, err := m.lab.Internet.Count(since, func(f internet.Frame) bool { return f.Direction == internet.FromMachine })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n > 0 {
 		t.Errorf("the machine sent %d frames", n)
 	}
 }
@@ -300,7 +310,7 @@ func TestBrokenRulesetFailsClosed(t *testing.T) {
 	if !slices.ContainsFunc(vm.Alarms(m.Console()), func(a vm.Alarm) bool { return strings.Contains(a.Line, "nftables") }) {
 		t.Error("the console does not say that the firewall failed")
 	}
-	silent(t, m)
+	silent(t, m, m.mark)
 }
 
 // The build refuses a broken ruleset before anything can boot it.

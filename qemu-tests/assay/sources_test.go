@@ -1,0 +1,284 @@
+package assay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/diskfs/go-diskfs"
+	"github.com/diskfs/go-diskfs/disk"
+	"github.com/diskfs/go-diskfs/filesystem"
+	"github.com/diskfs/go-diskfs/filesystem/iso9660"
+	"github.com/gopacket/gopacket/layers"
+
+	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/vm"
+)
+
+// Each place an instance config may come from is shown on a real boot, and with
+// it a place before it that holds something else. Without fw_cfg.
+
+const cloudConfig = "#cloud-config\npassword: hunter2\n"
+
+// The ESP of the boot disk has the config.
+func TestConfigOnESP(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{Image: withESP(t, b.Image, id.Instance), Firmware: vm.BIOS})
+	s := up(t, m)
+	says(t, m, "instance config applied from the ESP's /instance.ign")
+	unmounted(t, s)
+	s.powerOff(t)
+	noAlarms(t, m)
+}
+
+// The ESP has a config that is too large, a NoCloud ISO has a good one.
+func TestConfigOnCidata(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{
+		Image: withESP(t, b.Image, bytes.Repeat([]byte("{"), 10<<20)), Firmware: vm.BIOS,
+		Disks: []vm.ExtraDisk{{Path: isoWith(t, "cidata", "user-data", id.Instance), Overlay: true}},
+	})
+	s := up(t, m)
+	says(t, m, "instance config applied from a volume labelled cidata",
+		"tried the ESP's /instance.ign: not an instance config: larger than 4194304 bytes")
+	unmounted(t, s)
+	s.powerOff(t)
+	noAlarms(t, m)
+}
+
+// A NoCloud volume has cloud-config, an OpenStack config drive a good config;
+// the one after it, the metadata service, is not asked.
+func TestConfigOnConfigDrive(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	m := boot(t, lab, id, BootOptions{
+		Image: b.Image, Firmware: vm.BIOS,
+		Disks: []vm.ExtraDisk{
+			{Path: fatWith(t, "CIDATA", "/user-data", []byte(cloudConfig)), Overlay: true},
+			{Path: isoWith(t, "config-2", "openstack/latest/user_data", id.Instance), Overlay: true},
+		},
+	})
+	s := up(t, m)
+	says(t, m, "instance config applied from a volume labelled config-2",
+		"tried a volume labelled cidata: not an instance config: it is cloud-config")
+	if strings.Contains(m.Console(), "hunter2") {
+		t.Error("the console shows what a refused config holds")
+	}
+	asked, err := lab.Internet.Count(m.mark, isMetadataRequest)
+	if err != nil || asked > 0 {
+		t.Errorf("%d packets to a metadata service, %v", asked, err)
+	}
+	unmounted(t, s)
+	s.powerOff(t)
+	noAlarms(t, m)
+}
+
+// The provider's metadata service fails once, is slow, and then has the config. While
+// the machine waits for it, in the initrd, nobody else gets an answer. At the
+// second boot the service has cloud-config, and the last good config stays.
+func TestConfigFromMetadata(t *testing.T) {
+	b := image(t)
+	lab, id := newLab(t, b)
+	service := &metadataService{config: id.Instance, probe: func() { unanswered(t, lab) }}
+	if err := lab.Internet.SetMetadata(service); err != nil {
+		t.Fatal(err)
+	}
+	hetzner := BootOptions{Image: b.Image, Firmware: vm.BIOS, SMBIOS: []string{"type=1,manufacturer=Hetzner,product=vServer"}}
+	m := boot(t, lab, id, hetzner)
+	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	says(t, m, "instance config applied from the metadata service")
+	if n := service.requests.Load(); n != 2 {
+		t.Errorf("the service was asked %d times, want 2", n)
+	}
+	s := up(t, m)
+	// Nothing of the initrd's network is left but the card.
+	if left := s.must(t, "sh", "-c", "ls /run/netns 2>/dev/null; nft list tables | grep -v 'inet ingot$' || true"); left != "" {
+		t.Errorf("left of the initrd's network: %s", left)
+	}
+	noAlarms(t, m)
+	s.powerOff(t)
+
+	service.config = []byte(cloudConfig)
+	hetzner.After = m
+	m = boot(t, lab, id, hetzner)
+	s = up(t, m)
+	says(t, m, "INSTANCE CONFIG REFUSED: the identity made from the last good one stays",
+		"hetzner: not an instance config: it is cloud-config")
+	s.powerOff(t)
+}
+
+// metadataService is Hetzner's: the first request fails, the second is answered
+// late.
+type metadataService struct {
+	config   []byte
+	probe    func() // while the second request waits
+	requests atomic.Int32
+}
+
+func (s *metadataService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch n := s.requests.Add(1); {
+	case r.URL.Path != "/hetzner/v1/userdata":
+		http.NotFound(w, r)
+	case n == 1:
+		http.Error(w, "not yet", http.StatusInternalServerError)
+	case n == 2:
+		s.probe()
+		fallthrough
+	default:
+		_, _ = w.Write(s.config)
+	}
+}
+
+// unanswered knocks at a machine that is asking its metadata service. The
+// connection that brought the request is the proof that it is up.
+func unanswered(t *testing.T, lab *Lab) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second) // of the agent's 20 for a request
+	defer cancel()
+	target := lab.Machine.IPv4()
+	if a, err := lab.Internet.Ping(ctx, target); err != nil || a.State != internet.Filtered {
+		t.Errorf("ping in the initrd: %v, %v", a.State, err)
+	}
+	ports := []uint16{22, 53, 68, 80, 111, 443, 5355, 51820}
+	tcp, err := lab.Internet.ScanTCP(ctx, target, ports)
+	if err != nil || len(tcp.Answers) > 0 {
+		t.Errorf("TCP in the initrd: %v, %v", tcp.Answers, err)
+	}
+	udp, err := lab.Internet.ProbeUDP(ctx, target, ports, nil)
+	if err != nil || len(udp.Answers) > 0 {
+		t.Errorf("UDP in the initrd: %v, %v", udp.Answers, err)
+	}
+}
+
+// onlyMetadata wants nothing from the machine since it was powered on but what
+// it takes to have an IPv4 address and to ask a metadata service; it returns
+// how many packets went to one.
+func onlyMetadata(t *testing.T, m *Booted) int {
+	t.Helper()
+	asked := 0
+	for f, err := range m.lab.Internet.Frames(m.mark) {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case f.Direction != internet.FromMachine:
+		case isMetadataRequest(f):
+			asked++
+		case f.Packet.Layer(layers.LayerTypeARP) == nil && f.Packet.Layer(layers.LayerTypeDHCPv4) == nil:
+			t.Errorf("the machine sent %v", f.Packet)
+		}
+	}
+	return asked
+}
+
+// isMetadataRequest matches TCP to port 80 of the metadata addresses.
+func isMetadataRequest(f internet.Frame) bool {
+	ip, isIP := f.Packet.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
+	tcp, isTCP := f.Packet.Layer(layers.LayerTypeTCP).(*layers.TCP)
+	if f.Direction != internet.FromMachine || !isIP || !isTCP || tcp.DstPort != 80 {
+		return false
+	}
+	to, _ := netip.AddrFromSlice(ip.DstIP.To4())
+	return to == netip.MustParseAddr("169.254.169.254") || to == netip.MustParseAddr("169.254.42.42")
+}
+
+// unmounted wants no volume to be left where the initrd read it.
+func unmounted(t *testing.T, s session) {
+	t.Helper()
+	if left := s.must(t, "sh", "-c", "grep -e iso9660 -e vfat /proc/mounts || true"); left != "" {
+		t.Errorf("still mounted: %s", left)
+	}
+}
+
+// withESP is a copy of an image with an instance.ign on its ESP.
+func withESP(t *testing.T, image string, config []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.raw")
+	if out, err := exec.Command("cp", "--sparse=always", image, file).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	d, err := diskfs.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const esp = 2 // docs/image.md
+	fs, err := d.GetFilesystem(esp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, fs, "/instance.ign", config)
+	return file
+}
+
+// isoWith is an ISO 9660 volume with one file.
+func isoWith(t *testing.T, label, name string, content []byte) string {
+	t.Helper()
+	file, d := newDisk(t, 8<<20)
+	d.LogicalBlocksize = 2048
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{FSType: filesystem.TypeISO9660, VolumeLabel: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := fs.Mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, fs, name, content)
+	iso, ok := fs.(*iso9660.FileSystem)
+	if !ok {
+		t.Fatalf("a %T is no ISO 9660", fs)
+	}
+	if err := iso.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: label}); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// fatWith is a FAT volume with one file.
+func fatWith(t *testing.T, label, name string, content []byte) string {
+	t.Helper()
+	file, d := newDisk(t, 64<<20)
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{FSType: filesystem.TypeFat32, VolumeLabel: label})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, fs, name, content)
+	return file
+}
+
+func newDisk(t *testing.T, size int64) (string, *disk.Disk) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "volume")
+	d, err := diskfs.Create(file, size, diskfs.SectorSizeDefault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return file, d
+}
+
+func put(t *testing.T, fs filesystem.FileSystem, name string, content []byte) {
+	t.Helper()
+	f, err := fs.OpenFile(name, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
