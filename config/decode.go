@@ -62,7 +62,10 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 	site := layers.Site{
 		Name: f.Name, Hostname: cmp.Or(f.Hostname, f.Name),
 		Suite: cmp.Or(f.Base.Suite, defaultSuite), SlotBytes: cmp.Or(int64(f.Base.SlotSize), defaultSlotSize),
-		Admin: layers.Admin{User: f.Admin.User, Keys: f.Admin.Keys},
+		Admin: layers.Admin{
+			User: f.Admin.User, Keys: f.Admin.Keys,
+			SecurityKeysOnly: f.Layers.SSH != nil && f.Layers.SSH.SecurityKeysOnly,
+		},
 	}
 	list := d.layers(f.Layers, always)
 	d.add(d.siteProblems(f))

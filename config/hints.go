@@ -48,7 +48,9 @@ var hints = map[string]hint{
 	"layers.ssh.port":         between(0, 65535).or(ssh.DefaultPort),
 	"layers.ssh.maxAuthTries": between(0, 20).or(ssh.DefaultMaxAuthTries),
 
-	"layers.ssh.expose": {enum: []string{"internet"}},
+	"layers.ssh.expose":       {standard: ssh.ExposeTunnel, enum: []string{ssh.ExposeTunnel, ssh.ExposeInternet}},
+	"layers.ssh.newPerMinute": between(0, 600),
+	"layers.ssh.users[].name": {pattern: `^[a-z_][a-z0-9_-]*$`, maxLength: 32},
 
 	"layers.kernel.lockdown": {standard: "integrity", enum: []string{"integrity", "confidentiality", "off"}},
 

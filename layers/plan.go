@@ -27,6 +27,9 @@ type Site struct {
 type Admin struct {
 	User string   // image option: baked into sshd_config and sudoers
 	Keys []string // instance option: authorized_keys lines
+	// SecurityKeysOnly accepts FIDO2 security keys alone, as sshd will: the
+	// ssh layer's option of that name.
+	SecurityKeysOnly bool
 }
 
 // Layer is one hardening concern with its options decoded.

@@ -24,7 +24,14 @@ func (Layer) Name() string { return "admin" }
 
 // Validate implements [layers.Layer].
 func (Layer) Validate(site layers.Site) []layers.Finding {
-	return append(validateUser(site.Admin.User), validateKeys(site.Admin.Keys)...)
+	findings := validateUser(site.Admin.User)
+	if len(site.Admin.Keys) == 0 {
+		return append(findings, layers.Finding{
+			Path: []any{"keys"}, Missing: true, Message: "nobody would be able to log in: there is no admin key",
+			Advice: "add the line of your ~/.ssh/id_ed25519.pub to keys; ssh-keygen -t ed25519 makes one",
+		})
+	}
+	return append(findings, KeyFindings(site.Admin.Keys, site.Admin.SecurityKeysOnly, "keys")...)
 }
 
 // Contribute implements [layers.Layer].
@@ -38,7 +45,10 @@ func (Layer) Contribute(site layers.Site) layers.Contribution {
 				Name: user, UID: UID, Group: user, Home: "/home/" + user,
 				Shell: "/bin/bash", Gecos: "administrator",
 			}},
-			Files: []layers.File{{Path: "/etc/sudoers.d/10-ingot-admin", Mode: 0o440, Contents: sudoers(user)}},
+			Files: []layers.File{{
+				Path: "/etc/sudoers.d/10-ingot-admin", Mode: 0o440, Contents: sudoers(user), Option: []any{"user"},
+				Why: "lets the administrator become root without a password",
+			}},
 		},
 		State: []layers.State{{
 			Path: "/var/home/" + user, User: user, Group: user, Mode: 0o700,

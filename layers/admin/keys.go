@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -19,28 +20,33 @@ const MinRSABits = 3072
 // maxComment is how long the comment of a key may be, in bytes.
 const maxComment = 128
 
-func validateKeys(keys []string) []layers.Finding {
-	if len(keys) == 0 {
-		return []layers.Finding{{
-			Path: []any{"keys"}, Missing: true, Message: "nobody would be able to log in: there is no admin key",
-			Advice: "add the line of your ~/.ssh/id_ed25519.pub to keys; ssh-keygen -t ed25519 makes one",
-		}}
-	}
+// KeyFindings says which of some public keys may not log in, and why. The path
+// is where the list stands, relative to the layer's node.
+func KeyFindings(keys []string, securityKeysOnly bool, path ...any) []layers.Finding {
 	var findings []layers.Finding
 	seen := map[string]int{}
 	for i, line := range keys {
 		key, message, advice := parseKey(line)
 		if message == "" {
 			if first, twice := seen[string(key.Marshal())]; twice {
-				message, advice = fmt.Sprintf("this is the same key as keys[%d]", first), "remove one of the two"
+				message, advice = fmt.Sprintf("this is the same key as %v[%d]", path[len(path)-1], first), "remove one of the two"
 			}
 			seen[string(key.Marshal())] = i
 		}
+		if message == "" && securityKeysOnly && !securityKey(key) {
+			message = "this is no security key, and securityKeysOnly lets no other key in"
+			advice = "give the line of a key that lives in a token: ssh-keygen -t ed25519-sk makes one"
+		}
 		if message != "" {
-			findings = append(findings, layers.Finding{Path: []any{"keys", i}, Message: message, Advice: advice})
+			findings = append(findings, layers.Finding{Path: append(slices.Clone(path), i), Message: message, Advice: advice})
 		}
 	}
 	return findings
+}
+
+// securityKey reports a key whose private half is in a FIDO2 token.
+func securityKey(key ssh.PublicKey) bool {
+	return slices.Contains([]string{ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256}, key.Type())
 }
 
 // parseKey reads one line of an authorized_keys file. The message is empty

@@ -38,7 +38,7 @@ func NameProblem(user string) (message, advice string) {
 	case !regexp.MustCompile(userShape).MatchString(user):
 		return fmt.Sprintf("%q is not a user name", user), "use lower-case letters, digits, - and _, and begin with a letter"
 	case user == "root":
-		return "root does not log in", "name an account of its own; it has sudo"
+		return "root does not log in", "name an account of its own"
 	case slices.Contains(strings.Fields(taken), user) || strings.HasPrefix(user, "systemd-"):
 		return fmt.Sprintf("the name %s belongs to the system", user), "choose a name that Debian does not use"
 	}

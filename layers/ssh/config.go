@@ -2,31 +2,31 @@ package ssh
 
 import (
 	"fmt"
+	"strings"
 
 	"ingot/layers/admin"
 )
 
 // config is the whole sshd_config. It includes nothing, so that no package can
 // add to it, and drops what Debian's has (AcceptEnv, X11Forwarding yes).
-//
-// Algorithms are those that ssh-audit's guide for OpenSSH 10 keeps: hybrid
-// post-quantum key exchange first, then X25519; only AEAD ciphers, so the MACs
-// are never used and are named for completeness.
-func (l Layer) config(user string) string {
-	return fmt.Sprintf(`# sshd of an Ingot appliance. It is reached through the tunnel only: ssh.socket
-# binds it to the interface. Nothing is included, so this is all there is.
+// Whoever is in users must be fit for the file: AllowUsers takes patterns.
+func (l Layer) config(users []string) string {
+	return fmt.Sprintf(`# sshd of an Ingot appliance. ssh.socket says where it is reached. Nothing is
+# included, so this is all there is.
 
 HostKey %[1]s
 AuthorizedKeysFile %[2]s/%%u
+# Authorities of this server, when it has some: a certificate must name the user.
+TrustedUserCAKeys %[6]s
 
-# Who: one account.
+# Who.
 AllowUsers %[3]s
 PermitRootLogin no
 
 # How: with a key, and nothing else.
 AuthenticationMethods publickey
 PubkeyAuthentication yes
-PasswordAuthentication no
+%[7]sPasswordAuthentication no
 KbdInteractiveAuthentication no
 HostbasedAuthentication no
 GSSAPIAuthentication no
@@ -34,7 +34,12 @@ PermitEmptyPasswords no
 MaxAuthTries %[4]d
 LoginGraceTime 30
 MaxStartups 10:30:60
-MaxSessions 10
+MaxSessions 4
+# Who opens connections and does not log in, one IPv6 customer being a /64: five
+# at once, and after a few in a row none for a while.
+PerSourceMaxStartups 5
+PerSourceNetBlockSize 32:64
+PerSourcePenalties crash:90s authfail:5s noauth:1s grace-exceeded:20s min:15s max:600s
 StrictModes yes
 # Opens the session with systemd-logind; authentication never asks PAM.
 UsePAM yes
@@ -52,6 +57,8 @@ PermitUserRC no
 PermitUserEnvironment no
 Subsystem sftp internal-sftp
 
+Compression no
+
 # A vanished client is noticed after 2 × 300 s, by messages inside the
 # encrypted connection: TCP's own can be forged.
 ClientAliveInterval 300
@@ -63,11 +70,15 @@ LogLevel VERBOSE
 UseDNS no
 PrintMotd no
 
-KexAlgorithms mlkem768x25519-sha256,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org
-Ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com
-MACs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com
-HostKeyAlgorithms ssh-ed25519
-PubkeyAcceptedAlgorithms ssh-ed25519,sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256
-RequiredRSASize %[5]d
-`, HostKey, AuthorizedKeysDir, user, l.maxAuthTries(), admin.MinRSABits)
+%[8]sRequiredRSASize %[5]d
+`, HostKey, AuthorizedKeysDir, strings.Join(users, " "), l.maxAuthTries(), admin.MinRSABits, UserCAPath, l.pubkeyOptions(), l.algorithmLines())
+}
+
+// pubkeyOptions asks tokens for the PIN or the fingerprint, not for a touch
+// alone. Keys that are in no token are not asked.
+func (l Layer) pubkeyOptions() string {
+	if l.Options.VerifyRequired {
+		return "PubkeyAuthOptions verify-required\n"
+	}
+	return ""
 }

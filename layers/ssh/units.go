@@ -10,23 +10,34 @@ import (
 // udev has seen the interface until it is gone.
 const device = "sys-subsystem-net-devices-" + layers.TunnelInterface + ".device"
 
-// units ties Debian's ssh.socket and ssh.service to the tunnel interface. A
-// socket that is bound to an interface stays bound to that one incarnation of
-// it, so both go with the interface and come back with the next.
+// units ties Debian's ssh.socket and ssh.service to the tunnel interface, unless
+// sshd is exposed. A socket that is bound to an interface stays bound to that
+// one incarnation of it, so both go with the interface and come back with the
+// next.
 func (l Layer) units() []layers.Unit {
 	on := true
 	return []layers.Unit{
-		{Name: "ssh.socket", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.socket()}}},
-		{Name: "ssh.service", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.service()}}},
-		{Name: "ingot-hostkey.service", Enabled: &on, Contents: hostKeyUnit},
-		// Writes keys to /etc, which is sealed; ingot-hostkey does its work.
-		{Name: "sshd-keygen.service", Mask: true},
+		{
+			Name: "ssh.socket", Enabled: &on, Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.socket()}},
+			Why: "the place where sshd is reached",
+		},
+		{
+			Name: "ssh.service", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: l.service()}},
+			Why: "lets people log in; the first connection starts it",
+		},
+		{Name: "ingot-hostkey.service", Enabled: &on, Contents: hostKeyUnit, Why: "makes this machine's host key when there is none"},
+		{Name: "sshd-keygen.service", Mask: true, Why: "writes keys to /etc, which is sealed; ingot-hostkey does its work"},
 	}
 }
 
 func (l Layer) socket() string {
 	if l.exposed() {
-		return fmt.Sprintf(exposedSocket, l.port())
+		return fmt.Sprintf(`[Socket]
+# On every interface: the tunnel need not be up. The firewall limits the
+# internet. The empty line takes back Debian's own port.
+ListenStream=
+ListenStream=%d
+`, l.port())
 	}
 	return fmt.Sprintf(`[Unit]
 BindsTo=%[1]s
@@ -46,28 +57,15 @@ WantedBy=%[1]s
 `, device, l.port(), layers.TunnelInterface)
 }
 
-// exposedSocket is there whether or not the tunnel is: that is what the
-// transition is for. One socket serves both, because a second one on the same
-// port would take turns with it.
-const exposedSocket = `[Socket]
-ListenStream=
-ListenStream=%d
-`
-
 func (l Layer) service() string {
 	if l.exposed() {
-		return exposedService
-	}
-	return service
-}
-
-const exposedService = `[Unit]
+		return `[Unit]
 PartOf=ssh.socket
 Requires=ingot-hostkey.service
 After=ssh.socket ingot-hostkey.service
 `
-
-const service = `[Unit]
+	}
+	return `[Unit]
 # Holds the listening socket: while it runs, ssh.socket cannot be started anew
 # on the interface's next incarnation.
 BindsTo=` + device + `
@@ -75,6 +73,7 @@ PartOf=ssh.socket
 Requires=ingot-hostkey.service
 After=` + device + ` ssh.socket ingot-hostkey.service
 `
+}
 
 const hostKeyUnit = `[Unit]
 Description=Make the SSH host key when there is none

@@ -12,6 +12,7 @@ import (
 
 	"ingot/ignition"
 	"ingot/layers"
+	sshlayer "ingot/layers/ssh"
 	"ingot/layers/wireguard"
 )
 
@@ -44,18 +45,12 @@ const (
 // NewIdentity makes throw-away keys and the instance config that installs
 // them, from the same layers that made the image.
 func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return Identity{}, err
-	}
 	id := Identity{serverTunnel: serverTunnel, clientTunnel: clientTunnel}
-	if id.admin, err = ssh.NewSignerFromKey(private); err != nil {
+	var err error
+	if id.admin, err = newKey(site.Admin.SecurityKeysOnly); err != nil {
 		return Identity{}, err
 	}
-	line, err := ssh.NewPublicKey(public)
-	if err != nil {
-		return Identity{}, err
-	}
+	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(id.admin.PublicKey())))
 	serverKey, serverPublic, err := wireguard.NewKeyPair(rand.Reader)
 	if err != nil {
 		return Identity{}, err
@@ -67,7 +62,7 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	id.serverPublic, id.clientKey = serverPublic, clientKey
 
 	site.Hostname = "assay"
-	site.Admin.Keys = []string{strings.TrimSpace(string(ssh.MarshalAuthorizedKey(line)))}
+	site.Admin.Keys = []string{line}
 	list = slices.Clone(list)
 	for i, l := range list {
 		if w, ok := l.(wireguard.Layer); ok {
@@ -78,6 +73,9 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 			}
 			w.Options.Peers = []wireguard.Peer{peer}
 			list[i] = w
+		}
+		if s, ok := l.(sshlayer.Layer); ok {
+			list[i] = withKey(s, line)
 		}
 	}
 	plan, conflicts := layers.Merge(site, list)
@@ -99,4 +97,27 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	config, err := ignition.Instance(plan, id.secrets)
 	id.Instance = config.JSON
 	return id, err
+}
+
+// newKey makes a throw-away key, which is in a token when no other may log in.
+func newKey(token bool) (ssh.Signer, error) {
+	if token {
+		return newSecurityKey()
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(private)
+}
+
+// withKey lets all further users in with one key, and nobody by certificate:
+// those of the file are the owner's.
+func withKey(l sshlayer.Layer, key string) sshlayer.Layer {
+	l.Options.Users = slices.Clone(l.Options.Users)
+	for i := range l.Options.Users {
+		l.Options.Users[i].Keys = []string{key}
+	}
+	l.Options.UserCA = nil
+	return l
 }
