@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"ingot/clients"
 	"ingot/config"
 	"ingot/fault"
 	"ingot/ignition"
@@ -176,41 +175,14 @@ func (c *console) makeServerKey(dir string, loaded config.Loaded) error {
 	for _, s := range loaded.Plan.Secrets {
 		declared = declared || s.Name == wireguard.PrivateKeySlot
 	}
-	file := filepath.Join(dir, "secrets", wireguard.PrivateKeySlot)
-	if _, err := os.Lstat(file); !declared || !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if !declared {
+		return nil
 	}
-	private, public, err := wireguard.NewKeyPair(rand.Reader)
-	if err != nil {
-		return err
+	key, err := clients.MakeServerKey(dir)
+	if err == nil && key.Made {
+		c.remark("made the server's WireGuard key in %s; its public key is %s", key.File, key.Public)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	if made, err := writeOnce(file, []byte(private+"\n")); err != nil || !made {
-		return err
-	}
-	c.remark("made the server's WireGuard key in %s; its public key is %s", file, public)
-	return nil
-}
-
-// writeOnce writes a secret file, complete or not at all. It is false when
-// another build was faster: its key is the one that people were told of.
-func writeOnce(file string, content []byte) (bool, error) {
-	next, err := os.CreateTemp(filepath.Dir(file), ".new-") // 0600
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(next.Name())
-	_, err = next.Write(content)
-	if err := errors.Join(err, next.Sync(), next.Close()); err != nil {
-		return false, err
-	}
-	err = os.Link(next.Name(), file) // unlike a rename, it replaces nothing
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return err
 }
 
 // size writes bytes for people, in MiB.

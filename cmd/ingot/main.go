@@ -70,7 +70,8 @@ func rootCommand(c *console) *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "one JSON document on stdout")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "say nothing but the result and errors")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more about what is done")
-	root.AddCommand(validateCommand(c), renderCommand(c), explainCommand(c), docsCommand(c), lockCommand(c), buildCommand(c), runCommand(c), testCommand(c))
+	root.AddCommand(validateCommand(c), renderCommand(c), explainCommand(c), docsCommand(c), clientCommand(c))
+	root.AddCommand(lockCommand(c), buildCommand(c), runCommand(c), testCommand(c))
 	return root
 }
 

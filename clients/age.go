@@ -1,0 +1,56 @@
+package clients
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/agessh"
+	"filippo.io/age/armor"
+)
+
+// parseRecipients reads public keys of age (age1…) and of SSH (ssh-ed25519 …,
+// ssh-rsa …). What fails is not shown: somebody may have pasted the secret one.
+func parseRecipients(texts []string) ([]age.Recipient, error) {
+	var list []age.Recipient
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		switch {
+		case strings.HasPrefix(text, "AGE-SECRET-KEY-"):
+			return nil, errors.New("--age wants the recipient, age1…, and not the secret key; make a new pair if the command line was seen")
+		case strings.HasPrefix(text, "ssh-"):
+			r, err := agessh.ParseRecipient(text)
+			if err != nil {
+				return nil, errors.New("--age: this is not a line of an SSH .pub file; use ed25519 or RSA")
+			}
+			list = append(list, r)
+		default:
+			r, err := age.ParseX25519Recipient(text)
+			if err != nil {
+				return nil, errors.New("--age: this is not a recipient; give what age-keygen prints as public key, age1…, or a line of an SSH .pub file")
+			}
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+// encrypt turns a config into what is written, and its file's name.
+func encrypt(text, name string, recipients []age.Recipient) ([]byte, string, error) {
+	if len(recipients) == 0 {
+		return []byte(text), name, nil
+	}
+	var out bytes.Buffer
+	armored := armor.NewWriter(&out)
+	w, err := age.Encrypt(armored, recipients...)
+	if err != nil {
+		return nil, "", fmt.Errorf("encrypt the client's config: %w", err)
+	}
+	_, err = w.Write([]byte(text))
+	if err := errors.Join(err, w.Close(), armored.Close()); err != nil {
+		return nil, "", fmt.Errorf("encrypt the client's config: %w", err)
+	}
+	return out.Bytes(), name + ".age", nil
+}
