@@ -173,9 +173,24 @@ func withFactory(base string, plan layers.Plan) layers.Plan {
 	}
 	plan.Image.Files = append(slices.Clone(plan.Image.Files), layers.File{
 		Path: "/usr/lib/tmpfiles.d/ingot-factory.conf", Mode: 0o644,
-		Contents: "# Folders that packages have under /var.\n" + string(folders),
+		Contents: "# Folders that packages have under /var.\n" + withoutState(string(folders), plan.State),
 	})
 	return plan
+}
+
+// withoutState leaves out the folders that a layer declares as state: of two
+// lines about one path systemd-tmpfiles takes the first, and the owner and mode
+// that the layer wants are in the other.
+func withoutState(folders string, state []layers.State) string {
+	var kept strings.Builder
+	for line := range strings.Lines(folders) {
+		f := strings.Fields(line)
+		if len(f) > 1 && slices.ContainsFunc(state, func(s layers.State) bool { return path.Clean(s.Path) == f[1] }) {
+			continue
+		}
+		kept.WriteString(line)
+	}
+	return kept.String()
 }
 
 // checkVar refuses package files under /var that nobody declared: they would

@@ -100,6 +100,8 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 			}},
 		},
 		State: []layers.State{{Path: StateDir, User: "root", Group: "root", Mode: 0o700, Why: "the bans in force and those to be counted"}},
+		// What python3's package remembers of compiling itself.
+		Disposable: []string{"/var/lib/python/python3*_installed"},
 		Validators: []layers.Validator{
 			{Argv: []string{"/usr/bin/fail2ban-client", "-t"}},
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "fail2ban.service"}, PrintsErrors: true},
