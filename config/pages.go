@@ -61,11 +61,7 @@ func overview(root *schema, plan layers.Plan) []byte {
 	b.WriteString(pageHead + "# Options of ingot.yaml\n\n" +
 		"Options of the *image* are baked into the sealed root: a change makes a new image. Options of the *instance* are this server's identity: they go\n" +
 		"into `instance.ign`, and the image stays the same, bit for bit.\n\n")
-	top := schema{}
-	for _, p := range root.Properties {
-		top.Properties = append(top.Properties, p)
-	}
-	options(&b, "", &top)
+	options(&b, "", &schema{Properties: root.Properties})
 	b.WriteString("\n| layer | what it is |\n|---|---|\n")
 	described := map[string]string{}
 	for _, p := range root.Properties {

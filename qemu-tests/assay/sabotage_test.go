@@ -21,6 +21,8 @@ import (
 	"ingot/qemu-tests/vm"
 )
 
+var sabotageLayer = flag.String("sabotage-layer", "", "TestSabotage runs all sabotages of this layer, and no other's")
+
 var sabotageAll = flag.Bool("sabotage-all", false, "TestSabotage runs every sabotage, not one a layer, and lists what else fails")
 
 // sabotage is a command that breaks a healthy machine and the check that must
@@ -90,7 +92,13 @@ func TestSabotage(t *testing.T) {
 	lab, id := newLab(t, b)
 	list := sabotages(id.Plan)
 	total := len(list)
-	if !*sabotageAll {
+	switch {
+	case *sabotageLayer != "":
+		list = slices.DeleteFunc(list, func(s sabotage) bool { return s.layer != *sabotageLayer })
+		if len(list) == 0 {
+			t.Fatalf("the layer %s has no sabotages", *sabotageLayer)
+		}
+	case !*sabotageAll:
 		var err error
 		if list, err = onePerLayer(list, b.SHA256); err != nil {
 			t.Fatal(err)

@@ -27,6 +27,10 @@ import (
 
 var keep = flag.String("artefacts", "", "keep console logs and packets of the machines in this folder")
 
+// folder has the server that the tests build; with another one, run the tests
+// that any server must pass, such as TestSabotage.
+var folder = flag.String("folder", "../../examples/openclaw", "folder of the ingot.yaml to build")
+
 const lockFile = "../../examples/openclaw/ingot.lock"
 
 // exampleDir is where the example's image is, empty when no test needed it.
@@ -48,7 +52,7 @@ type built struct {
 
 // build makes the image of the example with a change to its plan.
 func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, error) {
-	loaded, findings, err := config.Load("../../examples/openclaw", system.Layer{})
+	loaded, findings, err := config.Load(*folder, system.Layer{})
 	if err != nil || len(findings) > 0 {
 		return built{}, errors.Join(err, config.Render(os.Stderr, findings))
 	}
@@ -66,7 +70,7 @@ func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, e
 		change(&loaded.Plan)
 	}
 	r, err := images.Build(ctx, loaded.Plan, images.Options{
-		LockFile: lockFile, Out: dir, Agent: agent, Cache: cache,
+		LockFile: filepath.Join(*folder, "ingot.lock"), Out: dir, Agent: agent, Cache: cache,
 	})
 	return built{Result: r, loaded: loaded}, err
 }
