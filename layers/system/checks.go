@@ -19,6 +19,9 @@ func checks() []layers.Check {
 		{ID: "system.tmp", Title: "/tmp runs no programs", Sabotage: "mount -o remount,exec /tmp", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/tmp"}, Contains: "noexec",
 		}},
+		{ID: "system.idle-shell", Title: "a forgotten shell ends by itself", Command: &layers.CommandCheck{
+			Argv: []string{"env", "-i", "bash", "-lc", "echo $TMOUT"}, Contains: "900\n",
+		}, Sabotage: layers.SabotageEtc + " && rm /etc/profile.d/50-ingot.sh"},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}},

@@ -39,6 +39,16 @@ const fstab = `# /, /etc and /var are mounted by the initrd, the rest by systemd
 /dev/disk/by-label/ingot-var /var ext4 x-initrd.mount,nosuid,nodev,noatime 0 0
 `
 
+// profile is read by login shells of sh and bash. 15 minutes: CIS Debian Linux
+// Benchmark 5.4.3.2. Only an interactive shell looks at TMOUT.
+const profile = `# A root shell that somebody forgot ends after 15 idle minutes.
+TMOUT=900
+readonly TMOUT
+export TMOUT
+# Memory holds keys; it is not written to files.
+ulimit -c 0
+`
+
 // tmpMount closes what systemd's own tmp.mount leaves open.
 const tmpMount = `[Mount]
 Options=mode=1777,strictatime,nosuid,nodev,noexec,size=50%,nr_inodes=1m

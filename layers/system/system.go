@@ -56,6 +56,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 				file("/etc/systemd/journald.conf.d/10-ingot.conf", journald),
 				file("/etc/systemd/coredump.conf.d/10-ingot.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
 				file("/etc/fstab", fstab),
+				file("/etc/profile.d/50-ingot.sh", profile),
 			},
 			Units: append(enabled("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 				"dbus-broker.service"),

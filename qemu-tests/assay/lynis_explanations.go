@@ -32,7 +32,13 @@ var explanations = []explanation{
 	{"AUTH-9262", "", noPasswords},
 	{"AUTH-9282", "", noPasswords},
 	{"AUTH-9284", "", "the accounts are those of Debian's packages and of the layers; locked is how they must be"},
-	{"AUTH-9286", "", noPasswords},
+	{"AUTH-9286", "", noPasswords + "; an account whose password is too old is locked out, its key notwithstanding"},
+	{"AUTH-9328", "", "homes and state folders are closed by modes of their own; with a tighter umask root would make files that services cannot read"},
+
+	{"BANN-7126", "", "there is no login prompt on a console"},
+	{"BANN-7130", "", "sshd answers in the tunnel, to those who hold a key of it; a stranger cannot read a banner"},
+	{"BOOT-5180", "", "the services that run are those of this report"},
+	{"CRYP-7902", "", "the certificates are those of the public authorities (ca-certificates); a new lock brings new ones"},
 
 	{"FILE-6310", "", "/home and /var are on the state volume, apart from the root; /tmp is memory, and bounded"},
 	{"FILE-6430", "", "lynis asks for file systems that the kernel does not have or that the image needs (vfat for the boot partition)"},
