@@ -62,6 +62,7 @@ type Result struct {
 	DiskBytes int64         `json:"disk_bytes"` // what it takes, as it is sparse
 	Seconds   float64       `json:"seconds"`
 	Tools     string        `json:"-"` // tree with QEMU and its firmware
+	Kernel    string        `json:"-"` // the image's kernel, a bzImage
 	Ignition  string        `json:"-"` // the program that is in the image
 	Stages    []StageResult `json:"stages"`
 }
@@ -111,7 +112,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
-	result.Tools, result.Ignition = set.tools.root, set.ignition
+	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
 	return result, nil

@@ -60,7 +60,7 @@ func (c *console) boot(ctx context.Context, loaded config.Loaded, result images.
 	if err != nil {
 		return err
 	}
-	lab, err := assay.NewLab(ctx, vm.Toolchain{Root: result.Tools}, dir, cache.Dir)
+	lab, err := assay.NewLab(ctx, vm.Toolchain{Root: result.Tools, Kernel: result.Kernel}, dir, cache.Dir)
 	if err != nil {
 		return err
 	}

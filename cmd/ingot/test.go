@@ -96,7 +96,7 @@ func (c *console) assay(ctx context.Context, loaded config.Loaded, result images
 		return assay.Verdict{}, err
 	}
 	o.Image, o.Site, o.Layers = image, loaded.Plan.Site, loaded.Layers
-	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools}, work, cache.Dir
+	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools, Kernel: result.Kernel}, work, cache.Dir
 	o.Say = func(s string) { c.remark("%s", s) }
 	o.Progress = func(r assay.Result) { c.line(r.Result != assay.Passed, "%s: %s", r.Result, r.Title) }
 	v, err := assay.Run(ctx, o)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"ingot/config"
 	"ingot/images"
 	"ingot/layers"
@@ -118,7 +120,7 @@ func artefacts(t *testing.T) string {
 
 func newLab(t *testing.T, b built) (*Lab, Identity) {
 	t.Helper()
-	lab, err := NewLab(t.Context(), vm.Toolchain{Root: b.Tools}, artefacts(t), "")
+	lab, err := NewLab(t.Context(), vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, artefacts(t), exampleDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +210,7 @@ func TestVerdict(t *testing.T) {
 	b := image(t)
 	v, err := Run(t.Context(), Options{
 		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
-		Toolchain: vm.Toolchain{Root: b.Tools}, Dir: artefacts(t), Firmware: vm.BIOS,
+		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: artefacts(t), Firmware: vm.BIOS,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +354,8 @@ func TestStateMovesToNewImage(t *testing.T) {
 		t.Fatal("the new image has the old root hash")
 	}
 	lab.Internet.SetInternet(false)
-	m := boot(t, lab, id, BootOptions{Image: next.Image, Firmware: vm.BIOS, Disks: []vm.ExtraDisk{{Path: old.Overlay(), Format: vm.QCOW2}}})
+	disks := []vm.ExtraDisk{{Path: old.Overlay(), Format: vm.QCOW2}}
+	m := boot(t, lab, id, BootOptions{Image: next.Image, Firmware: vm.BIOS, Disks: disks})
 	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -369,6 +372,39 @@ func TestStateMovesToNewImage(t *testing.T) {
 	}
 	if labels := s.must(t, "sh", "-c", "lsblk --noheadings --output LABEL | grep -c ingot-var"); labels != "1" {
 		t.Errorf("%s volumes are labelled ingot-var", labels)
+	}
+	host := s.fingerprint
+	s.powerOff(t)
+	reprovisioned(t, lab, b, id, host, BootOptions{Image: next.Image, Firmware: vm.BIOS, After: m, Disks: disks})
+}
+
+// reprovisioned gives a machine another identity: whoever got in with the old
+// one is out, and it is still the same machine.
+func reprovisioned(t *testing.T, lab *Lab, b built, old Identity, host string, o BootOptions) {
+	t.Helper()
+	id, err := NewIdentity(b.loaded.Plan.Site, b.loaded.Layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Instance = id.Instance
+	m := boot(t, lab, id, o)
+	s := up(t, m)
+	if s.fingerprint != host {
+		t.Errorf("the host key was %s and is %s", host, s.fingerprint)
+	}
+	if client, err := m.login(t.Context(), s.tunnel, old.Plan.Site.Admin.User, host, ssh.PublicKeys(old.admin)); err == nil {
+		client.Close()
+		t.Error("the old key still logs in")
+	} else if !isAuthFailure(err) {
+		t.Errorf("the old key: %v", err)
+	}
+	was := *m
+	was.id = old
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(3*time.Second))
+	defer cancel()
+	if tunnel, err := was.Connect(ctx); err == nil {
+		tunnel.Close()
+		t.Error("the old peer still gets an answer")
 	}
 }
 

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ func Probe(ctx context.Context, tc Toolchain, opts ProbeOptions) (Accel, error) 
 	if opts.Device == "" {
 		opts.Device = "/dev/kvm"
 	}
+	opts.Kernel = cmp.Or(opts.Kernel, tc.Kernel)
 	if opts.Wait == 0 {
 		opts.Wait = probeWait
 	}

@@ -16,6 +16,9 @@ import (
 // linker, so the host's libraries do not matter and nothing is installed.
 type Toolchain struct {
 	Root string // absolute path of the tree
+	// Kernel is a stock Linux kernel (bzImage) that [Probe] tries accelerators
+	// with, as [ProbeOptions.Kernel] does.
+	Kernel string
 }
 
 // The layout of Debian's packages on amd64. The linker is named by its real
