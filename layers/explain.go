@@ -19,7 +19,8 @@ type Explanation struct {
 
 // Explain returns what the plan knows of a port ("22/tcp", "tcp/22" or "22"),
 // an absolute path, a unit (".service" may be left out), a package, an account,
-// a check, a kernel argument or a secret slot. It is nil for anything else.
+// a check, a kernel argument or a secret slot; also with its kind before it, as
+// in "package sudo". It is nil for anything else.
 func Explain(plan Plan, name string) []Explanation {
 	// The tunnel is networkd's: who comes from wg-quick asks for the interface.
 	if device, ok := strings.CutPrefix(strings.TrimSuffix(name, ".service"), "wg-quick@"); ok {
@@ -38,7 +39,7 @@ func Explain(plan Plan, name string) []Explanation {
 func Explainable(plan Plan) []string {
 	var names []string
 	for _, t := range things(plan) {
-		names = append(names, t.name)
+		names = append(names, t.name, t.What)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -56,7 +57,7 @@ func (t thing) answersTo(name string) bool {
 	if strings.HasPrefix(name, "/") {
 		name = path.Clean(name)
 	}
-	return name == t.name || slices.Contains(t.other, name) || t.below && strings.HasPrefix(name, t.name+"/")
+	return name == t.name || name == t.What || slices.Contains(t.other, name) || t.below && strings.HasPrefix(name, t.name+"/")
 }
 
 func things(plan Plan) []thing {

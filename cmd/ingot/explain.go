@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,18 +19,33 @@ func explainCommand(c *console) *cobra.Command {
 		Short: "Say which layer and line put a port, file or unit there, and why",
 		Long: `Say which layer put a thing on the machine, by which line of ingot.yaml, and what
 for. THING is a port (22/tcp), a path (/etc/nftables.conf), a unit (ssh.socket), a
-package, an account, a kernel argument, a secret slot or the name of a check.`,
+package, an account, a kernel argument, a secret slot or the name of a check; its kind
+may stand before it (package sudo).`,
 		Example: "  ingot explain 443/tcp\n  ingot explain /etc/ssh/sshd_config examples/openclaw",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fault.Input(fmt.Errorf("name a port, a file or a unit; %s --help has examples", cmd.CommandPath()))
 			}
-			if err := folder(cmd, args[1:]); err != nil {
+			name, rest := thing(args)
+			if err := folder(cmd, rest); err != nil {
 				return err
 			}
-			return c.explain(args[0], folderOf(args[1:]))
+			return c.explain(name, folderOf(rest))
 		},
 	}
+}
+
+// thing takes THING off the arguments: a name, or a kind and a name.
+func thing(args []string) (string, []string) {
+	kinds := []string{"package", "user", "group", "file", "directory", "unit", "check", "state", "port"}
+	if len(args) > 1 && slices.Contains(kinds, args[0]) {
+		name := args[1]
+		if slices.Contains([]string{"package", "user", "group", "check"}, args[0]) {
+			name = args[0] + " " + name
+		}
+		return name, args[2:]
+	}
+	return args[0], args[1:]
 }
 
 // explained is an answer of explain. Line and column are 0 when no line of
