@@ -83,6 +83,7 @@ func onPackets(t *testing.T) {
 	t.Run("metadata", n.metadata)
 	t.Run("forward", n.forward)
 	t.Run("reload", n.reload)
+	t.Run("sabotage", n.sabotage)
 }
 
 func (n network) inbound(t *testing.T) {
@@ -206,6 +207,36 @@ func (n network) reload(t *testing.T) {
 	n.load(t, Layer{}, layers.Plan{Ports: []layers.Port{{Proto: "tcp", Port: 1, From: layers.FromInternet, NewPerMinute: 1, Why: "x"}}})
 	if tables := must(t, "nft", "list", "ruleset"); !strings.Contains(tables, "chain bans") || strings.Count(tables, "table inet ingot {") != 1 {
 		t.Errorf("after a reload:\n%s", tables)
+	}
+}
+
+// Each check that asks nft holds on the fresh ruleset, and no longer after its
+// sabotage.
+func (n network) sabotage(t *testing.T) {
+	lock(t)
+	l := Layer{Options{Egress: &Egress{}}}
+	plan := layers.Plan{Ports: []layers.Port{
+		{Proto: "tcp", Port: 22, From: layers.FromInternet, NewPerMinute: 10, Why: "SSH"},
+		{Proto: "udp", Port: 53, From: layers.FromWireGuard, NewPerMinute: 10, Why: "DNS"},
+	}}
+	asked := 0
+	for _, c := range append(l.checks(), limitChecks(plan.Ports)...) {
+		if c.Command == nil || !strings.HasSuffix(c.Command.Argv[0], "/nft") {
+			continue
+		}
+		asked++
+		holds := func() bool { return strings.Contains(must(t, c.Command.Argv...), c.Command.Contains) }
+		n.load(t, l, plan)
+		if !holds() {
+			t.Errorf("%s does not hold", c.ID)
+		}
+		must(t, "sh", "-c", c.Sabotage)
+		if holds() {
+			t.Errorf("%s holds after: %s", c.ID, c.Sabotage)
+		}
+	}
+	if asked < 10 {
+		t.Errorf("only %d checks ask nft", asked)
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -183,5 +186,44 @@ func TestEveryCheckHasASabotage(t *testing.T) {
 		if c.Sabotage == "" {
 			t.Errorf("%s has none", c.ID)
 		}
+	}
+}
+
+// The sabotages of the settings edit what they are about: the line that the
+// check wants from sshd is in the file before, and not after.
+func TestSabotagesEditTheSetting(t *testing.T) {
+	t.Parallel()
+	site := layers.Site{Admin: layers.Admin{User: "clawadmin"}}
+	l := Layer{Options{VerifyRequired: true, Users: []User{{"alice", []string{plainKey(t)}}}}}
+	file := filepath.Join(t.TempDir(), "sshd_config")
+	edited := 0
+	for _, c := range l.checks(site) {
+		if !strings.Contains(c.Sabotage, "sed -i") {
+			continue
+		}
+		before := l.config(l.names(site))
+		if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := strings.NewReplacer(layers.SabotageEtc+" && ", "", ConfigPath, file, "systemctl restart ssh.service", ":").Replace(c.Sabotage)
+		command, _, _ = strings.Cut(command, " && : && ") // what follows the restart is not the file's
+		if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v, %s", command, err, out)
+		}
+		after := read(t, file)
+		if before == after {
+			t.Errorf("%s: nothing changed by %s", c.ID, command)
+		}
+		if c.Command == nil || c.Command.Argv[0] != "/usr/sbin/sshd" {
+			continue
+		}
+		edited++
+		has := func(text string) bool { return strings.Contains("\n"+strings.ToLower(text), "\n"+strings.ToLower(c.Command.Contains)) }
+		if !has(before) || has(after) {
+			t.Errorf("%s: %q is in the file before %t and after %t", c.ID, c.Command.Contains, has(before), has(after))
+		}
+	}
+	if edited < 8 {
+		t.Errorf("only %d checks ask sshd", edited)
 	}
 }
