@@ -1,6 +1,7 @@
 package assay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,6 +14,24 @@ type Depth struct {
 	Lynis    Lynis      `json:"lynis"`
 	Exposure []Exposure `json:"exposure"` // of every running service
 	SSHAudit string     `json:"ssh_audit"`
+}
+
+// text is the part of a report that is more than passed or failed.
+func (d Depth) text() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "\nlynis %s: hardening index %d of 100\n", d.Lynis.Version, d.Lynis.Index)
+	for _, l := range d.Lynis.Suggestions {
+		fmt.Fprintf(&s, "  %s %s %s\n       not followed: %s\n", l.ID, l.Text, l.Details, cmp.Or(l.Why, "NOBODY SAID WHY"))
+	}
+	s.WriteString("\nexposure of the running services, 0.0 to 10.0\n")
+	for _, e := range d.Exposure {
+		socket := ""
+		if e.Network {
+			socket = ", has a socket to the network"
+		}
+		fmt.Fprintf(&s, "  %4.1f %s%s\n", e.Level, e.Unit, socket)
+	}
+	return s.String()
 }
 
 // deepCheck is one check of a deep assay.

@@ -81,6 +81,9 @@ func (v Verdict) WriteText(w io.Writer) error {
 			}
 		}
 	}
+	if v.Depth != nil {
+		s.WriteString(v.Depth.text())
+	}
 	passed := 0
 	for _, r := range v.Checks {
 		if r.Result == Passed {
