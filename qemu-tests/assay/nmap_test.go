@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ingot/layers"
+	"ingot/qemu-tests/internet"
 	"ingot/qemu-tests/vm"
 )
 
@@ -32,12 +33,7 @@ var (
 // the machine up.
 func TestNmap(t *testing.T) {
 	b := image(t)
-	if _, err := exec.LookPath("nmap"); err != nil {
-		t.Skip("nmap is not installed; ./setup.sh does it")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace with a TUN device of its own needs root")
-	}
+	needNmap(t)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
 	up(t, m)
@@ -56,7 +52,7 @@ func TestNmap(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(2*time.Minute))
 			defer cancel()
-			seen, err := nmap(ctx, lab, s.args...)
+			seen, err := nmap(ctx, lab.Internet, s.args...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,6 +76,46 @@ func TestNmap(t *testing.T) {
 	}
 }
 
+// needNmap skips the test where nmap cannot be run.
+func needNmap(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("nmap"); err != nil {
+		t.Skip("nmap is not installed; ./setup.sh does it")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace with a TUN device of its own needs root")
+	}
+}
+
+// nmap can see ports: what it does not see on the machine is not there.
+func TestNmapSees(t *testing.T) {
+	t.Parallel()
+	needNmap(t)
+	in, err := internet.New(internet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for _, at := range []string{"45.81.0.1:443", "[2600:3c04::1]:22"} {
+		addr := netip.MustParseAddrPort(at)
+		if _, err := in.Listen(addr); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"-sS", "-p", "20-500", addr.Addr().String()}
+		if addr.Addr().Is6() {
+			args = append([]string{"-6"}, args...)
+		}
+		seen, err := nmap(t.Context(), in, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("tcp/%d open", addr.Port())
+		if !slices.Contains(seen, want) || !slices.Contains(seen, "480 ports closed") {
+			t.Errorf("nmap sees %v at %v, want %s and the others closed", seen, addr, want)
+		}
+	}
+}
+
 // internetPorts are the TCP ports that answer a stranger and the UDP port that
 // is silent.
 func internetPorts(plan layers.Plan) (tcp map[string]bool, silent string) {
@@ -99,7 +135,7 @@ func internetPorts(plan layers.Plan) (tcp map[string]bool, silent string) {
 // nmap runs in a network namespace that has a TUN device and nothing else,
 // whose other end is a host on the simulated internet. It returns the ports
 // that are not plainly filtered, as "tcp/443 closed".
-func nmap(ctx context.Context, lab *Lab, args ...string) ([]string, error) {
+func nmap(ctx context.Context, in *internet.Internet, args ...string) ([]string, error) {
 	type result struct {
 		out []byte
 		err error
@@ -109,7 +145,7 @@ func nmap(ctx context.Context, lab *Lab, args ...string) ([]string, error) {
 		// The namespace is this thread's, and its children's. It is not given
 		// back: the thread ends with the goroutine, the namespace with both.
 		runtime.LockOSThread()
-		out, err := nmapHere(ctx, lab, args)
+		out, err := nmapHere(ctx, in, args)
 		done <- result{out, err}
 	}()
 	r := <-done
@@ -119,7 +155,7 @@ func nmap(ctx context.Context, lab *Lab, args ...string) ([]string, error) {
 	return parseNmap(r.out)
 }
 
-func nmapHere(ctx context.Context, lab *Lab, args []string) ([]byte, error) {
+func nmapHere(ctx context.Context, in *internet.Internet, args []string) ([]byte, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
@@ -139,7 +175,7 @@ func nmapHere(ctx context.Context, lab *Lab, args []string) ([]byte, error) {
 			return nil, fmt.Errorf("ip %s: %w: %s", line, err, out)
 		}
 	}
-	leave, err := lab.Internet.Attach(tun, nmapIPv4.Addr(), nmapIPv6.Addr())
+	leave, err := in.Attach(tun, nmapIPv4.Addr(), nmapIPv6.Addr())
 	if err != nil {
 		return nil, err
 	}
