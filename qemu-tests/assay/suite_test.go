@@ -54,7 +54,13 @@ type built struct {
 
 // build makes the image of the example with a change to its plan.
 func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, error) {
-	loaded, findings, err := config.Load(*folder, system.Layer{})
+	return buildFolder(ctx, *folder, dir, change)
+}
+
+// buildFolder does the same with another ingot.yaml that needs the same
+// packages.
+func buildFolder(ctx context.Context, from, dir string, change func(*layers.Plan)) (built, error) {
+	loaded, findings, err := config.Load(from, system.Layer{})
 	if err != nil || len(findings) > 0 {
 		return built{}, errors.Join(err, config.Render(os.Stderr, findings))
 	}
