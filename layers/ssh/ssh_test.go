@@ -218,7 +218,9 @@ func TestSabotagesEditTheSetting(t *testing.T) {
 			continue
 		}
 		edited++
-		has := func(text string) bool { return strings.Contains("\n"+strings.ToLower(text), "\n"+strings.ToLower(c.Command.Contains)) }
+		has := func(text string) bool {
+			return strings.Contains("\n"+strings.ToLower(text), "\n"+strings.ToLower(c.Command.Contains))
+		}
 		if !has(before) || has(after) {
 			t.Errorf("%s: %q is in the file before %t and after %t", c.ID, c.Command.Contains, has(before), has(after))
 		}
