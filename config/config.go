@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"ingot/config/document"
 	"ingot/layers"
+	"ingot/layers/custom"
 )
 
 // FileName is the file that describes a server.
@@ -57,6 +59,27 @@ func (l Loaded) At(layer string, option []any) (Position, bool) {
 		return Position{}, false
 	}
 	return l.doc.Key(append(append([]any{}, base...), option...)), true
+}
+
+// Place returns the file and the line that asked for a thing: of a custom
+// layer's folder, or of ingot.yaml. It is false for what no line asked for.
+func (l Loaded) Place(e layers.Explanation) (file string, at Position, known bool) {
+	for _, layer := range l.Layers {
+		c, ok := layer.(custom.Layer)
+		if !ok || c.Name() != e.Layer {
+			continue
+		}
+		// "enabled unit x" and "unit x" are the same claim.
+		what := e.What
+		if i := strings.Index(what, "unit "); i > 0 {
+			what = what[i:]
+		}
+		if f, ok := c.Claim(what); ok {
+			return f.File, Position{Line: f.Line, Column: f.Column}, true
+		}
+	}
+	at, known = l.At(e.Layer, e.Option)
+	return l.File, at, known
 }
 
 // Load reads the ingot.yaml at path, or in the folder at path, adds always to

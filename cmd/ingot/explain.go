@@ -85,8 +85,8 @@ func (c *console) explain(name, dir string) error {
 
 func where(loaded config.Loaded, a layers.Explanation) explained {
 	e := explained{What: a.What, Layer: a.Layer, Why: a.Why}
-	if at, ok := loaded.At(a.Layer, a.Option); ok {
-		e.File, e.Line, e.Column = loaded.File, at.Line, at.Column
+	if file, at, ok := loaded.Place(a); ok {
+		e.File, e.Line, e.Column = file, at.Line, at.Column
 	}
 	if len(a.Option) > 0 {
 		e.Option = a.Layer

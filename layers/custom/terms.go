@@ -21,8 +21,9 @@ const (
 
 func (l *loader) packageName(name string, at ...any) string {
 	if !matches(packageShape, name) {
-		l.report(fmt.Sprintf("%q is not the name of a Debian package", name), "write one package a line, without a version", at...)
+		l.report(fmt.Sprintf("%q is not the name of a Debian package", name), "write one package an item, without a version", at...)
 	}
+	l.once("package", name, at)
 	return name
 }
 
