@@ -2,24 +2,38 @@ package config
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
+
+	"ingot/layers/custom"
 )
 
 // The schema is generated from the option types, with their doc comments as
 // descriptions, by "go test ./config -update".
 //
-//go:embed ingot.schema.json
-var schemaJSON []byte
+//go:embed *.schema.json
+var schemas embed.FS
 
-// SchemaJSON is the JSON Schema (draft 7, which editors know best) of
-// ingot.yaml. It says what fits by itself; what depends on other options, and
-// what the keys and addresses mean, only [Load] knows.
-func SchemaJSON() []byte { return bytes.Clone(schemaJSON) }
+// SchemaJSON is the JSON Schema (draft 7, which editors know best) of a file:
+// ingot.yaml, or layer.yaml and checks.yaml of a custom layer. It says what fits
+// by itself; what depends on other options, and what the keys and addresses
+// mean, only [Load] knows. It is nil for any other name.
+func SchemaJSON(file string) []byte {
+	text, err := schemas.ReadFile(schemaName(file))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// SchemaFiles are the names that [SchemaJSON] knows.
+func SchemaFiles() []string { return []string{FileName, custom.ManifestName, custom.ChecksName} }
+
+func schemaName(file string) string { return strings.TrimSuffix(file, ".yaml") + ".schema.json" }
 
 // schema is one node of it. Properties keep the order of the struct's fields.
 type schema struct {
@@ -101,13 +115,19 @@ func encode(v any) ([]byte, error) {
 // commentsOf gives the doc comments of a type, or of its field.
 type commentsOf func(t reflect.Type, field string) string
 
-// newSchema makes the schema of ingot.yaml.
-func newSchema(comments commentsOf) *schema {
+// newSchema makes the schema of a file.
+func newSchema(file string, comments commentsOf) *schema {
 	g := generator{comments: comments}
-	root := g.structure(reflect.TypeFor[ingotFile](), "", false)
-	root.Schema, root.Title = "http://json-schema.org/draft-07/schema#", "ingot.yaml"
-	root.Description = "A server in one file: its options, for editors; generated from Ingot's option types."
-	root.Definitions = map[string]*schema{"layers": g.layers}
+	t, prefix := reflect.TypeFor[ingotFile](), ""
+	if other := custom.Types()[file]; other != nil {
+		t, prefix = other, file
+	}
+	root := g.structure(t, prefix, false)
+	root.Schema, root.Title = "http://json-schema.org/draft-07/schema#", file
+	if g.layers != nil {
+		root.Description = "A server in one file: its options, for editors; generated from Ingot's option types."
+		root.Definitions = map[string]*schema{"layers": g.layers}
+	}
 	return root
 }
 

@@ -17,15 +17,13 @@ import (
 	"ingot/layers/system"
 )
 
-const schemaFile = "ingot.schema.json"
-
 // updating is the flag of the other test package in this folder.
 func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
-func generated(t *testing.T) (*schema, []byte) {
+func generated(t *testing.T, file string) (*schema, []byte) {
 	t.Helper()
 	c := &comments{t: t}
-	s := newSchema(c.of)
+	s := newSchema(file, c.of)
 	text, err := encode(s)
 	if err != nil {
 		t.Fatal(err)
@@ -39,28 +37,36 @@ func generated(t *testing.T) (*schema, []byte) {
 }
 
 func TestSchemaIsCurrent(t *testing.T) {
-	_, want := generated(t)
-	if updating() {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
-			t.Fatal(err)
+	for _, file := range SchemaFiles() {
+		_, want := generated(t, file)
+		if updating() {
+			if err := os.WriteFile(schemaName(file), want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue // what is embedded is a run older
 		}
-		schemaJSON = want
-	}
-	if !bytes.Equal(schemaJSON, want) {
-		t.Errorf("%s is not what the option types say now; go test ./config -update writes it", schemaFile)
+		if !bytes.Equal(SchemaJSON(file), want) {
+			t.Errorf("%s is not what the option types say now; go test ./config -update writes it", schemaName(file))
+		}
 	}
 }
 
 // An option without a doc comment is one that nobody can look up.
 func TestEveryOptionIsDocumented(t *testing.T) {
 	t.Parallel()
-	root, _ := generated(t)
-	walkSchema(root, root, "", func(path string, s *schema) {
-		if s.Description == "" && path != "" && !strings.HasSuffix(path, "[]") && !strings.HasSuffix(path, "*") {
-			t.Errorf("%s has no doc comment", path)
+	for _, file := range SchemaFiles() {
+		root, _ := generated(t, file)
+		start := file
+		if file == FileName {
+			start = ""
 		}
-		delete(hintsLeft, path)
-	})
+		walkSchema(root, root, start, func(path string, s *schema) {
+			if s.Description == "" && path != start && !strings.HasSuffix(path, "[]") && !strings.HasSuffix(path, "*") {
+				t.Errorf("%s has no doc comment", path)
+			}
+			delete(hintsLeft, path)
+		})
+	}
 	for path := range hintsLeft {
 		t.Errorf("hints.go has %s, which is no option", path)
 	}
@@ -94,17 +100,18 @@ func walkSchema(root, s *schema, path string, visit func(string, *schema)) {
 	}
 }
 
-func validator(t *testing.T) *jsonschema.Schema {
+func validator(t *testing.T, file string) *jsonschema.Schema {
 	t.Helper()
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(SchemaJSON()))
+	_, text := generated(t, file)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource(schemaFile, document); err != nil {
+	if err := c.AddResource(file, document); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Compile(schemaFile)
+	s, err := c.Compile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +139,7 @@ func fits(t *testing.T, s *jsonschema.Schema, text []byte) error {
 // What Ingot takes, an editor must not underline.
 func TestSchemaTakesWhatIngotTakes(t *testing.T) {
 	t.Parallel()
-	s := validator(t)
+	s := validator(t, FileName)
 	files, err := filepath.Glob("../examples/*/" + FileName)
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -160,7 +167,7 @@ func TestSchemaTakesWhatIngotTakes(t *testing.T) {
 // Mistakes that a schema can express, of the broken files.
 func TestSchemaRefusesBrokenFiles(t *testing.T) {
 	t.Parallel()
-	s := validator(t)
+	s := validator(t, FileName)
 	for _, name := range []string{
 		"fail2ban-numbers", "fail2ban-misspelt", "fail2ban-types", "kernel-types", "kernel-unknown", "kernel-lockdown", "ssh-expose-lan", "sudo-relative", "wireguard-keepalive",
 		"admin-password", "admin-user-shape", "admin-user-injection", "admin-user-long", "admin-keys-text", "allow-comment-key",
@@ -183,6 +190,33 @@ func TestSchemaRefusesBrokenFiles(t *testing.T) {
 	}
 }
 
+// The same for the files of a custom layer.
+func TestCustomSchemas(t *testing.T) {
+	t.Parallel()
+	for file, broken := range map[string][]string{
+		"layer.yaml":  {"manifest-missing", "manifest-types", "manifest-unknown", "manifest-values", "manifest-state"},
+		"checks.yaml": {"checks-list", "checks-missing", "checks-types", "checks-values", "checks-verbs"},
+	} {
+		s := validator(t, file)
+		text, err := os.ReadFile("../examples/web/layers/web/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fits(t, s, text); err != nil {
+			t.Errorf("%s of the example: %v", file, err)
+		}
+		for _, name := range broken {
+			text, err := os.ReadFile("testdata/broken/custom/" + name + "/" + file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := fits(t, s, text); err == nil {
+				t.Errorf("%s of %s fits", file, name)
+			}
+		}
+	}
+}
+
 // A default in the schema is the layer's: writing it out changes nothing.
 func TestDefaultsAreTheLayers(t *testing.T) {
 	t.Parallel()
@@ -190,7 +224,7 @@ func TestDefaultsAreTheLayers(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	root, _ := generated(t)
+	root, _ := generated(t, FileName)
 	tried := 0
 	walkSchema(root, root, "", func(path string, s *schema) {
 		if s.Default == nil || strings.Contains(path, "[]") || strings.Contains(path, "*") {
@@ -216,7 +250,7 @@ func TestDefaultsAreTheLayers(t *testing.T) {
 // The bounds in the schema are the validators': one beyond is refused there too.
 func TestBoundsAreTheValidators(t *testing.T) {
 	t.Parallel()
-	root, _ := generated(t)
+	root, _ := generated(t, FileName)
 	walkSchema(root, root, "", func(path string, s *schema) {
 		var beyond []any
 		if s.Minimum != nil {

@@ -17,8 +17,12 @@ import (
 // adds to a server that has every layer on with its defaults. always are the
 // layers without options that the caller adds to every server.
 func Pages(always ...layers.Layer) (map[string][]byte, error) {
+	return pagesFrom(SchemaJSON(FileName), always)
+}
+
+func pagesFrom(text []byte, always []layers.Layer) (map[string][]byte, error) {
 	var root schema
-	if err := json.Unmarshal(schemaJSON, &root); err != nil {
+	if err := json.Unmarshal(text, &root); err != nil {
 		return nil, fmt.Errorf("read the schema of %s: %w", FileName, err)
 	}
 	plan, err := samplePlan(always)

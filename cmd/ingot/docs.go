@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,7 @@ import (
 
 func docsCommand(c *console) *cobra.Command {
 	var out string
-	var schema bool
+	var schema string
 	cmd := &cobra.Command{
 		Use:   "docs",
 		Short: "Write a page for each layer: its options, and what it adds",
@@ -28,15 +29,24 @@ by which editors complete and check it.`,
 			if len(args) > 0 {
 				return unknown(cmd, args[0])
 			}
-			if schema {
-				return c.write(config.SchemaJSON())
+			if schema != "" {
+				return c.schema(schema)
 			}
 			return c.docs(out)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "docs/layers", "folder of the pages")
-	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of ingot.yaml instead")
+	cmd.Flags().StringVar(&schema, "schema", "", "print the JSON Schema of this file instead: ingot.yaml, layer.yaml or checks.yaml")
+	cmd.Flags().Lookup("schema").NoOptDefVal = config.FileName
 	return cmd
+}
+
+func (c *console) schema(file string) error {
+	text := config.SchemaJSON(file)
+	if text == nil {
+		return fault.Input(fmt.Errorf("there is no schema of %q; there is one of %s", file, strings.Join(config.SchemaFiles(), ", ")))
+	}
+	return c.write(text)
 }
 
 func (c *console) docs(out string) error {

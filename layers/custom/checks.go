@@ -16,6 +16,7 @@ const ChecksName = "checks.yaml"
 
 // checksFile is checks.yaml.
 type checksFile struct {
+	// Checks are what must be true of the booted machine.
 	Checks []check `yaml:"checks" ingot:"required"`
 }
 
@@ -29,56 +30,79 @@ type check struct {
 	// which the check must fail.
 	Sabotage string `yaml:"sabotage" ingot:"required"`
 
-	File    *fileCheck    `yaml:"file"`
-	Unit    *unitCheck    `yaml:"unit"`
+	// File looks at a path's owner, mode and content.
+	File *fileCheck `yaml:"file"`
+	// Unit looks at the state of a unit.
+	Unit *unitCheck `yaml:"unit"`
+	// Command runs a program as root, without a shell.
 	Command *commandCheck `yaml:"command"`
-	Sysctl  *sysctlCheck  `yaml:"sysctl"`
-	HTTP    *httpCheck    `yaml:"http"`
-	Reach   *reachCheck   `yaml:"reach"`
+	// Sysctl looks at a setting of the kernel.
+	Sysctl *sysctlCheck `yaml:"sysctl"`
+	// HTTP asks a web service through the tunnel, as a peer does.
+	HTTP *httpCheck `yaml:"http"`
+	// Reach looks at a port from one place.
+	Reach *reachCheck `yaml:"reach"`
 }
 
 type fileCheck struct {
+	// Path is absolute.
 	Path string `yaml:"path" ingot:"required"`
 	// Owner is "user:group".
-	Owner    string `yaml:"owner"`
-	Mode     mode   `yaml:"mode"`
+	Owner string `yaml:"owner"`
+	// Mode is octal, such as 0644.
+	Mode mode `yaml:"mode"`
+	// Contains is text that must be in it.
 	Contains string `yaml:"contains"`
 	// ReadOnly wants that root cannot write it.
 	ReadOnly bool `yaml:"readOnly"`
 }
 
 type unitCheck struct {
+	// Name is the unit's, with its suffix.
 	Name string `yaml:"name" ingot:"required"`
 	// State is what "systemctl is-active" prints, active by default.
 	State string `yaml:"state"`
 }
 
 type commandCheck struct {
-	Argv     []string `yaml:"argv" ingot:"required"`
-	Exit     int      `yaml:"exit"`
-	Contains string   `yaml:"contains"`
-	Lacks    string   `yaml:"lacks"`
-	Silent   bool     `yaml:"silent"`
+	// Argv is the program and its arguments.
+	Argv []string `yaml:"argv" ingot:"required"`
+	// Exit is the code that it must end with, 0 by default.
+	Exit int `yaml:"exit"`
+	// Contains is text that it must print.
+	Contains string `yaml:"contains"`
+	// Lacks is text that it must not print.
+	Lacks string `yaml:"lacks"`
+	// Silent wants that it prints nothing.
+	Silent bool `yaml:"silent"`
 }
 
 type sysctlCheck struct {
-	Key   string `yaml:"key" ingot:"required"`
+	// Key is dotted, such as kernel.sysrq.
+	Key string `yaml:"key" ingot:"required"`
+	// Value is what the kernel must have, as text.
 	Value string `yaml:"value" ingot:"required"`
 }
 
 type httpCheck struct {
-	Port     int    `yaml:"port" ingot:"required"`
-	Path     string `yaml:"path"`
-	Status   int    `yaml:"status"`
+	// Port is 1 to 65535.
+	Port int `yaml:"port" ingot:"required"`
+	// Path begins with a slash, / by default.
+	Path string `yaml:"path"`
+	// Status is the answer's, 200 by default.
+	Status int `yaml:"status"`
+	// Contains is text that must be in the answer.
 	Contains string `yaml:"contains"`
 }
 
 type reachCheck struct {
+	// Proto is tcp, the default, or udp.
 	Proto string `yaml:"proto"`
-	Port  int    `yaml:"port" ingot:"required"`
+	// Port is 1 to 65535.
+	Port int `yaml:"port" ingot:"required"`
 	// From is internet or wireguard.
 	From string `yaml:"from" ingot:"required"`
-	// State is open, closed or filtered.
+	// State is open, closed (refused) or filtered (no answer).
 	State string `yaml:"state" ingot:"required"`
 }
 

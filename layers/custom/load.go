@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"syscall"
 
 	"ingot/config/document"
@@ -27,6 +28,12 @@ const maxFiles = 32 << 20
 type Input struct {
 	Name string // below the layer's folder, with slashes
 	Data []byte
+}
+
+// Types are those of the files beside config.bu, by the files' names: what the
+// schemas for editors are made from.
+func Types() map[string]reflect.Type {
+	return map[string]reflect.Type{ManifestName: reflect.TypeFor[manifest](), ChecksName: reflect.TypeFor[checksFile]()}
 }
 
 // Load reads the layer in folder, shown is how findings call that folder. The

@@ -58,16 +58,22 @@ func (port) KeyAdvice(key string) (message, advice string) {
 }
 
 type egress struct {
-	Port  int    `yaml:"port" ingot:"required"`
+	// Port is 1 to 65535.
+	Port int `yaml:"port" ingot:"required"`
+	// Proto is tcp, the default, or udp.
 	Proto string `yaml:"proto"`
-	CIDR  string `yaml:"cidr"`
-	Why   string `yaml:"why" ingot:"required"`
+	// CIDR is a network, such as 192.0.2.0/24; everywhere by default.
+	CIDR string `yaml:"cidr"`
+	// Why says what the service wants there.
+	Why string `yaml:"why" ingot:"required"`
 }
 
 type state struct {
 	// Path is a folder below /var.
-	Path  string `yaml:"path" ingot:"required"`
-	User  string `yaml:"user"`
+	Path string `yaml:"path" ingot:"required"`
+	// User is its owner, root by default.
+	User string `yaml:"user"`
+	// Group is root by default.
 	Group string `yaml:"group"`
 	// Mode is octal, 0750 by default.
 	Mode mode `yaml:"mode"`
@@ -76,8 +82,10 @@ type state struct {
 }
 
 type suid struct {
+	// Path is absolute, after links.
 	Path string `yaml:"path" ingot:"required"`
-	Why  string `yaml:"why" ingot:"required"`
+	// Why says why it needs the bit.
+	Why string `yaml:"why" ingot:"required"`
 }
 
 type validator struct {
