@@ -108,7 +108,7 @@ func TestPackLynis(t *testing.T) {
 	}
 	for name, from := range map[string]string{
 		"lynis": "usr/sbin/lynis", "default.prf": "etc/lynis/default.prf",
-		"include/tests_x": "usr/share/lynis/include/tests_x", "db/y.db": "usr/share/lynis/db/y.db",
+		"bin/veritysetup": veritySetup, "include/tests_x": "usr/share/lynis/include/tests_x", "db/y.db": "usr/share/lynis/db/y.db",
 	} {
 		if got[name] != from {
 			t.Errorf("%s holds %q, want %q; all: %v", name, got[name], from, got)
