@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -90,11 +91,12 @@ func (m metadata) askElsewhere(ctx context.Context, cards []string) (answer, err
 	}, cards...)...)
 	cmd.Args[0] = "ingot-agent"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	cmd.Stderr = os.Stderr
+	var log bytes.Buffer
+	cmd.Stderr = io.MultiWriter(os.Stderr, &log)
 	cmd.ExtraFiles = []*os.File{here} // outsideFD
 	out, err := cmd.Output()
 	if err != nil {
-		return a, err
+		return a, fmt.Errorf("%w: %s", err, oneLine(errors.New(strings.TrimSpace(log.String()))))
 	}
 	return a, json.Unmarshal(bytes.TrimSpace(out), &a)
 }

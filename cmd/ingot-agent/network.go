@@ -55,7 +55,8 @@ func withoutIPv6(conf string) error {
 
 // takeCards moves cards from the namespace outside to this one.
 func takeCards(outside netns.NsHandle, cards []string) ([]netlink.Link, error) {
-	there, err := netlink.NewHandleAt(outside)
+	// Of all netlink families this one only: a kernel without IPsec lacks others.
+	there, err := netlink.NewHandleAt(outside, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("reach the machine's network: %w", err)
 	}

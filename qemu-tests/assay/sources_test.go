@@ -101,7 +101,7 @@ func TestConfigFromMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, m, "instance config applied from the metadata service")
-	if n := service.requests.Load(); n != 2 {
+	if n := service.requests.Load(); n < 2 { // more when the host is so slow that a request times out
 		t.Errorf("the service was asked %d times, want 2", n)
 	}
 	s := up(t, m)
