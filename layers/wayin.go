@@ -178,7 +178,8 @@ func (w *wayIn) tunnel(t Tunnel) {
 // entrance wants a service to let a user in who has a key, to listen where a
 // peer arrives, and the firewall to let that peer through to it.
 func (w *wayIn) entrance(e Entrance) {
-	if len(w.plan.Logins) > 0 && !slices.ContainsFunc(w.plan.Logins, func(l Login) bool { return slices.Contains(e.Users, l.User) }) {
+	admitted := func(l Login) bool { return w.opens(l) && slices.Contains(e.Users, l.User) }
+	if slices.ContainsFunc(w.plan.Logins, w.opens) && !slices.ContainsFunc(w.plan.Logins, admitted) {
 		w.report(e.Layer, "user", "let in an account that has a key",
 			"nobody would be able to log in: %s/%d lets in %s, and none of them has a key", e.Proto, e.Port, list(e.Users))
 	}

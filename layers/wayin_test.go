@@ -56,6 +56,7 @@ func TestWayInLinks(t *testing.T) {
 		"no rule":             {func(p *layers.Plan) { forget(p, 22) }, "ssh", "rule", "tcp/22"},
 		"loopback rule":       {func(p *layers.Plan) { from(p, 22, layers.FromLoopback) }, "ssh", "rule", "tcp/22"},
 		"other user":          {func(p *layers.Plan) { p.Entrances[0].Users = []string{"other"} }, "ssh", "user", "lets in other"},
+		"user without a key":  {keyless, "ssh", "user", "lets in keyless"},
 		"no user":             {func(p *layers.Plan) { p.Entrances[0].Users = nil }, "ssh", "user", "lets in nobody"},
 		"no firewall":         {func(p *layers.Plan) { p.Firewalls = nil }, "nftables", "firewall", "no firewall"},
 		"second service":      {func(p *layers.Plan) { second(p, "tcp", 22) }, "other", "port", "other claims port tcp/22 too, where ssh"},
@@ -145,4 +146,11 @@ func from(p *layers.Plan, port int, from layers.From) {
 
 func second(p *layers.Plan, proto string, port int) {
 	p.Ports = append(p.Ports, layers.Port{Layer: "other", Proto: proto, Port: port, From: layers.FromLoopback})
+}
+
+// keyless lets sshd admit an account that has no key, and not the one that has.
+func keyless(p *layers.Plan) {
+	p.Logins = append(p.Logins, layers.Login{Layer: "admin", User: "keyless"})
+	p.Image.Users = append(p.Image.Users, layers.User{Name: "keyless", Shell: "/bin/bash"})
+	p.Entrances[0].Users = []string{"keyless"}
 }
