@@ -55,6 +55,9 @@ func unreadable(r rune) bool {
 // CVE-2021-42574), or end a line only for some readers. A byte order mark is
 // one of them, anywhere but at the beginning.
 func hidden(r rune) bool {
+	if r == 0xfe0e || r == 0xfe0f {
+		return false // text or picture: part of many a symbol in a comment
+	}
 	return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Variation_Selector)
 }
 
