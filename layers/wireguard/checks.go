@@ -36,7 +36,7 @@ func (l Layer) checks() []layers.Check {
 		{
 			ID: "wireguard.no-peer-to-peer", Title: "a peer cannot send in another's name",
 			Command:  &layers.CommandCheck{Argv: []string{"sh", "-c", l.undeclaredAddresses()}, Silent: true},
-			Sabotage: "wg set " + wg + " peer $(wg show " + wg + " peers | head -n 1) allowed-ips +192.0.2.99/32",
+			Sabotage: "set -- $(wg show " + wg + " allowed-ips | head -n 1 | tr ' ' ',') && wg set " + wg + " peer $1 allowed-ips $2,192.0.2.99/32",
 		},
 	}
 	return append(append(list, l.networkChecks()...), l.forwardingChecks()...)
@@ -88,7 +88,7 @@ func (l Layer) networkChecks() []layers.Check {
 			Command: &layers.CommandCheck{
 				Argv: []string{"ss", "--no-header", "--listening", "--numeric", "--udp", "sport", "=", ":53"}, Contains: bare(l.address()) + ":53",
 			},
-			Sabotage: "systemctl stop systemd-resolved.service systemd-resolved-varlink.socket systemd-resolved-monitor.socket",
+			Sabotage: "systemctl mask --runtime --now systemd-resolved.service",
 		})
 	}
 	return list
