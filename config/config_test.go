@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"ingot/config"
 	"ingot/layers"
+	"ingot/layers/system"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -418,5 +421,50 @@ func TestAlwaysOnConflict(t *testing.T) {
 	}
 	if len(findings) != 1 || findings[0].Line != 15 || !strings.Contains(findings[0].Message, "fake and ssh both claim file /etc/ssh/sshd_config") {
 		t.Errorf("findings: %s", rendered(t, findings))
+	}
+}
+
+// "If you can't explain why a port is open, it shouldn't be" (field notes
+// §2.3): so it is with everything that a layer brings.
+func TestEverythingHasAReason(t *testing.T) {
+	t.Parallel()
+	loaded, findings, err := config.Load(example, system.Layer{})
+	if err != nil || len(findings) > 0 {
+		t.Fatal(err, rendered(t, findings))
+	}
+	plan := loaded.Plan
+	reasons := 0
+	want := func(why, what, name string) {
+		reasons++
+		if why == "" || strings.ContainsAny(why, "\n\r") {
+			t.Errorf("%s %s has the reason %q, want one line", what, name, why)
+		}
+	}
+	for _, f := range slices.Concat(plan.Image.Files, plan.Instance.Files) {
+		want(f.Why, "file", f.Path)
+	}
+	for _, u := range plan.Image.Units {
+		want(u.Why, "unit", u.Name)
+	}
+	for _, p := range plan.Ports {
+		want(p.Why, "port", fmt.Sprintf("%s/%d", p.Proto, p.Port))
+	}
+	for _, s := range plan.State {
+		want(s.Why, "state", s.Path)
+	}
+	for _, s := range plan.SUID {
+		want(s.Why, "set-ID file", s.Path)
+	}
+	for _, r := range plan.Removed {
+		want(r.Why, "removal", r.Pattern)
+	}
+	for _, s := range plan.Secrets {
+		want(s.Why, "secret", s.Name)
+	}
+	for _, e := range plan.Egress {
+		want(e.Why, "egress", fmt.Sprintf("%s/%d", e.Proto, e.Port))
+	}
+	if reasons < 60 {
+		t.Errorf("only %d reasons were looked at", reasons)
 	}
 }

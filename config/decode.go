@@ -13,6 +13,7 @@ import (
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
 	"ingot/layers/sysctl"
+	"ingot/layers/timesync"
 	"ingot/layers/wireguard"
 )
 
@@ -107,6 +108,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	}
 	if o.Kernel != nil {
 		add(kernel.Layer{Options: *o.Kernel})
+	}
+	if o.Time != nil {
+		add(timesync.Layer{Options: *o.Time})
 	}
 	if o.WireGuard != nil {
 		add(wireguard.Layer{Options: *o.WireGuard})

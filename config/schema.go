@@ -12,6 +12,7 @@ import (
 	"ingot/layers/ssh"
 	"ingot/layers/sudo"
 	"ingot/layers/sysctl"
+	"ingot/layers/timesync"
 	"ingot/layers/wireguard"
 )
 
@@ -66,6 +67,7 @@ type layerOptions struct {
 	Sudo      *sudo.Options      `yaml:"sudo"`
 	Sysctl    *sysctl.Options    `yaml:"sysctl"`
 	Kernel    *kernel.Options    `yaml:"kernel"`
+	Time      *timesync.Options  `yaml:"time"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
 	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
 	// Custom are folders below that of ingot.yaml, such as ./layers/my-app; each

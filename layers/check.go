@@ -97,3 +97,12 @@ const SabotageEtc = "mkdir /run/upper /run/work && mount -t overlay overlay -o l
 
 // SabotageUsr does the same to /usr.
 const SabotageUsr = "mkdir /run/upper /run/work && mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr"
+
+// SabotageSandbox is the sabotage for a service's [ExposureCheck]: a drop-in
+// takes away what weighs most. The service runs on as it was started.
+func SabotageSandbox(unit string) string {
+	folder := "/run/systemd/system/" + unit + ".d"
+	return "mkdir -p " + folder + ` && printf '[Service]\nUser=\nCapabilityBoundingSet=~\nAmbientCapabilities=\nProtectSystem=no\nPrivateDevices=no\n` +
+		`NoNewPrivileges=no\nRestrictNamespaces=no\nSystemCallFilter=\nProtectHome=no\nProtectKernelModules=no\nPrivateNetwork=no\n' >` +
+		folder + "/99-open.conf && systemctl daemon-reload"
+}

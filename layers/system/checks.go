@@ -22,6 +22,12 @@ func checks() []layers.Check {
 		{ID: "system.idle-shell", Title: "a forgotten shell ends by itself", Command: &layers.CommandCheck{
 			Argv: []string{"env", "-i", "bash", "-lc", "echo $TMOUT"}, Contains: "900\n",
 		}, Sabotage: layers.SabotageEtc + " && rm /etc/profile.d/50-ingot.sh"},
+		{ID: "system.var", Title: "/var has neither set-user-ID programs nor devices", Command: &layers.CommandCheck{
+			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev",
+		}, Sabotage: "mount -o remount,suid,dev /var"},
+		{ID: "system.journal", Title: "the journal is kept, and has a limit", Command: &layers.CommandCheck{
+			Argv: []string{"sh", "-c", "ls /var/log/journal/*/system.journal && grep -x 'SystemMaxUse=.*' /etc/systemd/journald.conf.d/10-ingot.conf"}, Contains: "SystemMaxUse=256M",
+		}, Sabotage: "mv /var/log/journal /var/log/journal.away"},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}},

@@ -39,6 +39,11 @@ const fstab = `# /, /etc and /var are mounted by the initrd, the rest by systemd
 /dev/disk/by-label/ingot-var /var ext4 x-initrd.mount,nosuid,nodev,noatime 0 0
 `
 
+// issue names no version: it is shown before anybody has logged in.
+const issue = `This system is private. Access is for authorized people only and is monitored;
+unauthorized use is prohibited.
+`
+
 // profile is read by login shells of sh and bash. 15 minutes: CIS Debian Linux
 // Benchmark 5.4.3.2. Only an interactive shell looks at TMOUT.
 const profile = `# A root shell that somebody forgot ends after 15 idle minutes.
@@ -56,7 +61,7 @@ Options=mode=1777,strictatime,nosuid,nodev,noexec,size=50%,nr_inodes=1m
 
 // networkd runs only on a machine that has an identity: without one it
 // answers no packet.
-const networkd = `[Unit]
+const identified = `[Unit]
 ConditionPathExists=/run/ingot/configured
 `
 

@@ -19,13 +19,14 @@ func repartFiles(slot int64) []layers.File {
 		"30-root-b.conf":   partition("root-x86-64", "root-b", slot),
 		"40-verity-b.conf": partition("root-x86-64-verity", "verity-b", layers.VerityBytes(slot)),
 	}
+	const why = "lays out the disk at the first boot: "
 	var files []layers.File
 	for _, name := range []string{"10-root-a.conf", "20-verity-a.conf", "30-root-b.conf", "40-verity-b.conf"} {
 		files = append(files,
-			file("/usr/lib/ingot/repart.slots.d/"+name, slots[name]),
-			file("/usr/lib/ingot/repart.all.d/"+name, slots[name]))
+			file("/usr/lib/ingot/repart.slots.d/"+name, why+"the two slots, when the state has a volume of its own", slots[name]),
+			file("/usr/lib/ingot/repart.all.d/"+name, why+"the two slots", slots[name]))
 	}
-	return append(files, file("/usr/lib/ingot/repart.all.d/50-var.conf", varPartition))
+	return append(files, file("/usr/lib/ingot/repart.all.d/50-var.conf", why+"the rest is state", varPartition))
 }
 
 func partition(kind, label string, bytes int64) string {

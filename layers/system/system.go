@@ -27,45 +27,22 @@ func (Layer) Validate(layers.Site) []layers.Finding { return nil }
 var packages = []string{
 	"ca-certificates", "dbus-broker", "e2fsprogs", "iproute2", "kmod", "libnss-myhostname", "libpam-systemd",
 	"linux-image-cloud-amd64", "netbase", "procps", "systemd", "systemd-resolved", "systemd-sysv",
-	"systemd-timesyncd", "tzdata", "udev",
+	"tzdata", "udev",
 }
 
 // egress is to anywhere: which servers they are, a provider's DHCP says.
 var egress = []layers.Egress{
 	{Proto: "udp", Port: 53, Why: "DNS, of the resolvers that DHCP names"},
 	{Proto: "tcp", Port: 53, Why: "DNS, answers too long for UDP"},
-	{Proto: "udp", Port: 123, Why: "NTP, the clock"},
 }
 
 // Contribute returns the sealed system's settings.
 func (Layer) Contribute(layers.Site) layers.Contribution {
-	on := true
-	enabled := func(names ...string) []layers.Unit {
-		var units []layers.Unit
-		for _, n := range names {
-			units = append(units, layers.Unit{Name: n, Enabled: &on})
-		}
-		return units
-	}
 	return layers.Contribution{
 		Packages: packages,
 		Image: layers.Fragment{
-			Files: []layers.File{
-				file("/etc/systemd/network/10-uplink.network", uplink),
-				file("/etc/systemd/resolved.conf.d/10-ingot.conf", resolved),
-				file("/etc/systemd/journald.conf.d/10-ingot.conf", journald),
-				file("/etc/systemd/coredump.conf.d/10-ingot.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
-				file("/etc/fstab", fstab),
-				file("/etc/profile.d/50-ingot.sh", profile),
-			},
-			Units: append(enabled("systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
-				"dbus-broker.service"),
-				layers.Unit{Name: "ingot-status.service", Enabled: &on, Contents: status},
-				layers.Unit{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}},
-				layers.Unit{Name: "systemd-networkd.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
-				// It is bound to the former and would be reported as failed.
-				layers.Unit{Name: "systemd-networkd-persistent-storage.service", Dropins: []layers.Dropin{{Name: "20-identity.conf", Contents: networkd}}},
-			),
+			Files:           files(),
+			Units:           units(),
 			Links:           []layers.Link{{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"}},
 			KernelArguments: kernelArguments,
 		},
@@ -95,17 +72,32 @@ func (Layer) Finish(plan layers.Plan) layers.Contribution {
 	identity := slices.Sorted(slices.Values(plan.Identity))
 	repart := repartFiles(plan.Site.SlotBytes)
 	c := layers.Contribution{Image: layers.Fragment{Files: append(repart,
-		file(identityList, strings.Join(identity, "\n")+"\n"),
-		file("/usr/lib/tmpfiles.d/ingot-state.conf", stateFolders(plan.State)),
+		file(identityList, "what an identity may hold; anything else is refused", strings.Join(identity, "\n")+"\n"),
+		file("/usr/lib/tmpfiles.d/ingot-state.conf", "makes the folders of the declared state on an empty /var", stateFolders(plan.State)),
 	)}, Checks: treeChecks(plan.SUID)}
+	if !slices.Contains(plan.Packages, "chrony") {
+		keepTime(&c)
+	}
 	for _, f := range repart {
 		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: "a stock system has no slots"})
 	}
 	return c
 }
 
-func file(path, contents string) layers.File {
-	return layers.File{Path: path, Mode: 0o644, Contents: contents}
+// keepTime is for an image without a layer that keeps the clock: Debian's time
+// daemons exclude each other.
+func keepTime(c *layers.Contribution) {
+	on := true
+	c.Packages = append(c.Packages, "systemd-timesyncd")
+	c.Image.Units = append(c.Image.Units, layers.Unit{
+		Name: "systemd-timesyncd.service", Enabled: &on, Why: "keeps the clock: certificates and logs need the time",
+	})
+	c.Egress = append(c.Egress, layers.Egress{Proto: "udp", Port: 123, Why: "NTP, the clock"})
+}
+
+// file is a file of root's with its reason, in one line.
+func file(path, why, contents string) layers.File {
+	return layers.File{Path: path, Mode: 0o644, Why: why, Contents: contents}
 }
 
 func stateFolders(state []layers.State) string {
