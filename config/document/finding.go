@@ -101,7 +101,7 @@ func excerpt(line string, column int) (text, blanks string) {
 // printable keeps a file from steering the terminal it is shown on.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\t' || unicode.IsPrint(r) {
+		if r == '\t' || unicode.IsPrint(r) && !hidden(r) {
 			return r
 		}
 		return unicode.ReplacementChar
