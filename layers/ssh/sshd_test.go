@@ -134,7 +134,8 @@ func forThisVersion(t *testing.T, sshd, config string) string {
 		t.Log("this OpenSSH has no PerSourcePenalties")
 		return before + "\n" + rest
 	}
-	return config
+	// Half of the tests' logins are to be refused, one right after the other.
+	return before + penalties + value + "\nPerSourcePenaltyExemptList 127.0.0.1\n" + rest
 }
 
 // logIn says whether the server lets the account in.
