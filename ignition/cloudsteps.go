@@ -46,13 +46,16 @@ func shell(program string, arguments ...string) step {
 	return append(step{"sh", "-euc", program, "sh"}, arguments...)
 }
 
+// doors are what a stock system lets people in by.
+var doors = []string{"ssh.socket", "ssh.service"}
+
 // bootcmd runs at every boot until the machine is configured, before sshd.
 func (c cloudConfig) bootcmd(f layers.Fragment) []any {
 	steps := []any{
 		// invoke-rc.d(8): 101 forbids every action. Runtime masks are gone
 		// after the restart that ends the configuration.
 		shell(`printf '#!/bin/sh\nexit 101\n' >"$1"; chmod 0755 "$1"`, policyRCD),
-		argv("systemctl", "mask", "--runtime", "--now", "ssh.socket", "ssh.service"),
+		append(argv("systemctl", "mask", "--runtime", "--now"), doors...),
 		// Debian's resolved answers to its neighbours on 5355 and 5353.
 		shell(`mkdir -p "${1%/*}"; printf '[Resolve]\nLLMNR=no\nMulticastDNS=no\n' >"$1"; systemctl try-restart systemd-resolved.service`, quietResolved),
 	}
@@ -174,7 +177,9 @@ func (c cloudConfig) kernel(f layers.Fragment) []step {
 // validators are the plan's, with a throw-away host key where sshd looks for
 // the real one.
 func (c cloudConfig) validators() []step {
-	steps := []step{argv("systemctl", "daemon-reload")}
+	// systemd-analyze and systemctl enable refuse a masked unit. Nothing starts
+	// it before the restart; after one without success bootcmd masks it again.
+	steps := []step{append(argv("systemctl", "unmask", "--runtime", "--quiet"), doors...), argv("systemctl", "daemon-reload")}
 	for _, v := range c.plan.Validators {
 		switch {
 		case v.HostKey != "":
