@@ -1,6 +1,7 @@
 package system
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,5 +42,29 @@ func TestFinish(t *testing.T) {
 	}
 	if _, ok := files["/usr/lib/ingot/repart.slots.d/50-var.conf"]; ok {
 		t.Error("the definitions for a machine with a state volume of its own make a second one")
+	}
+}
+
+// clock brings a time daemon of its own; Debian's exclude each other.
+type clock struct{ other }
+
+func (clock) Contribute(layers.Site) layers.Contribution {
+	return layers.Contribution{Packages: []string{"chrony"}}
+}
+
+func TestOneTimeDaemon(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		with layers.Layer
+		want bool
+	}{"alone": {other{}, true}, "with chrony": {clock{}, false}} {
+		plan, conflicts := layers.Merge(layers.Site{SlotBytes: 1 << 30}, []layers.Layer{Layer{}, test.with})
+		if len(conflicts) > 0 {
+			t.Fatal(conflicts)
+		}
+		unit := slices.ContainsFunc(plan.Image.Units, func(u layers.Unit) bool { return u.Name == "systemd-timesyncd.service" })
+		if pkg := slices.Contains(plan.Packages, "systemd-timesyncd"); pkg != test.want || unit != test.want {
+			t.Errorf("%s: package %t, unit %t, want %t", name, pkg, unit, test.want)
+		}
 	}
 }
