@@ -54,7 +54,7 @@ if [ -n "$IGNITION" ]; then
 	chmod 0755 "$ignition"/*.sh "$ignition/ignition-generator"
 	api "$root"
 	kernel=$(echo "$root"/boot/vmlinuz-*)
-	chroot "$root" dracut --quiet --force --no-hostonly --no-early-microcode --add ignition \
+	chroot "$root" env TMPDIR=/tmp dracut --quiet --force --no-hostonly --no-early-microcode --add ignition \
 		--add-drivers "qemu_fw_cfg virtio_blk virtio_pci ext4" \
 		--kver "${kernel##*/vmlinuz-}" "/boot/initrd.img-${kernel##*/vmlinuz-}"
 	unapi "$root"
