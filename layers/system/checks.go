@@ -3,7 +3,7 @@ package system
 import "ingot/layers"
 
 func checks() []layers.Check {
-	return []layers.Check{
+	return append(exposureChecks(), []layers.Check{
 		{ID: "system.no-failed-units", Title: "no unit has failed", Sabotage: failUnit, Command: &layers.CommandCheck{
 			Argv: []string{"systemctl", "--failed", "--plain", "--no-legend"}, Silent: true,
 		}},
@@ -22,17 +22,23 @@ func checks() []layers.Check {
 		{ID: "system.idle-shell", Title: "a forgotten shell ends by itself", Command: &layers.CommandCheck{
 			Argv: []string{"env", "-i", "bash", "-lc", "echo $TMOUT"}, Contains: "900\n",
 		}, Sabotage: layers.SabotageEtc + " && rm /etc/profile.d/50-ingot.sh"},
+		{ID: "system.shm", Title: "no program starts from /dev/shm", Command: &layers.CommandCheck{
+			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev/shm"}, Contains: "noexec",
+		}, Sabotage: "mount -o remount,exec /dev/shm"},
 		{ID: "system.var", Title: "/var has neither set-user-ID programs nor devices", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev",
 		}, Sabotage: "mount -o remount,suid,dev /var"},
 		{ID: "system.journal", Title: "the journal is kept, and has a limit", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", "ls /var/log/journal/*/system.journal && grep -x 'SystemMaxUse=.*' /etc/systemd/journald.conf.d/10-ingot.conf"}, Contains: "SystemMaxUse=256M",
 		}, Sabotage: "mv /var/log/journal /var/log/journal.away"},
+		{ID: "system.umask", Title: "what people make is not readable by everybody", File: &layers.FileCheck{
+			Path: "/etc/login.defs", Owner: "root:root", Mode: 0o644, Contains: "UMASK 027", ReadOnly: true,
+		}, Sabotage: layers.SabotageEtc},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}},
 		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}, Sabotage: listen},
-	}
+	}...)
 }
 
 // Sabotages that more than one check is there for, or that need a reason.

@@ -8,8 +8,9 @@ func files() []layers.File {
 		file("/etc/systemd/resolved.conf.d/10-ingot.conf", "the resolver listens nowhere", resolved),
 		file("/etc/systemd/journald.conf.d/10-ingot.conf", "the journal outlives reboots and does not fill the disk", journald),
 		file("/etc/systemd/coredump.conf.d/10-ingot.conf", "no core dumps: memory holds keys", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
-		file("/etc/fstab", "says how /var is mounted", fstab),
+		file("/etc/fstab", "says how /var is mounted, and that no program starts from /dev/shm", fstab),
 		file("/etc/profile.d/50-ingot.sh", "a forgotten shell ends by itself", profile),
+		file("/etc/login.defs", "files that people make are not readable by everybody", loginDefs),
 		file("/etc/issue", "says before a login on the console whose machine this is", issue),
 		file("/etc/issue.net", "says before a login from the network whose machine this is", issue),
 	}
@@ -21,9 +22,12 @@ func units() []layers.Unit {
 		return layers.Unit{Name: name, Enabled: &on, Why: why, Dropins: dropins}
 	}
 	identity := layers.Dropin{Name: "20-identity.conf", Contents: identified, Why: "no network on a machine without an identity"}
+	sandbox := func(contents string) layers.Dropin {
+		return layers.Dropin{Name: "30-sandbox.conf", Contents: contents, Why: "closes what systemd's own unit leaves open"}
+	}
 	return []layers.Unit{
-		enabled("systemd-networkd.service", "brings up the network and the tunnel", identity),
-		enabled("systemd-resolved.service", "asks the resolvers that DHCP names"),
+		enabled("systemd-networkd.service", "brings up the network and the tunnel", identity, sandbox(networkdSandbox)),
+		enabled("systemd-resolved.service", "asks the resolvers that DHCP names", sandbox(resolvedSandbox)),
 		enabled("dbus-broker.service", "the bus on which systemd's programs talk"),
 		{Name: "ingot-status.service", Enabled: &on, Contents: status, Why: "says on the console what state this machine is in"},
 		{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}, Why: "/tmp is memory, and no program starts from it"},

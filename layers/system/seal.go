@@ -17,7 +17,9 @@ func sealOnly() []layers.SealOnly {
 		{What: "kernel argument rd.shell", Why: "of dracut's initrd; panic= keeps initramfs-tools from giving a shell"},
 		{What: "kernel argument rd.emergency", Why: "of dracut's initrd"},
 		{What: "kernel argument systemd.gpt_auto", Why: "a stock system may find its file systems this way"},
+		{What: "check system.shm", Why: "a stock system has file systems of its own"},
 		{What: "check system.var", Why: "a stock system has file systems of its own"},
+		{What: "check system.sandbox.ingot-status", Why: "the agent is part of the image"},
 		{What: "check system.verity", Why: "the root is not verified"},
 	}
 	for _, r := range removed() {

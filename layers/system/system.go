@@ -93,6 +93,7 @@ func keepTime(c *layers.Contribution) {
 		Name: "systemd-timesyncd.service", Enabled: &on, Why: "keeps the clock: certificates and logs need the time",
 	})
 	c.Egress = append(c.Egress, layers.Egress{Proto: "udp", Port: 123, Why: "NTP, the clock"})
+	c.Checks = append(c.Checks, exposureCheck("systemd-timesyncd"))
 }
 
 // file is a file of root's with its reason, in one line.

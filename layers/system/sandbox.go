@@ -1,0 +1,39 @@
+package system
+
+import "ingot/layers"
+
+// maxExposure is what "systemd-analyze security" may say of a service that
+// faces the network: "OK" begins below 5, and 3.0 leaves no more open than
+// these programs need.
+const maxExposure = 3.0
+
+// networkdSandbox: it needs no device, since the tunnel is the kernel's, and
+// the name of the machine is none of its business. It does need
+// /proc/sys (ProtectKernelTunables would take it), packet sockets for DHCP, and
+// the capabilities of its own unit.
+const networkdSandbox = `[Service]
+DeviceAllow=
+PrivateDevices=yes
+PrivateMounts=yes
+ProtectHostname=yes
+`
+
+const resolvedSandbox = `[Service]
+PrivateMounts=yes
+ProtectHostname=yes
+ProtectProc=invisible
+`
+
+// exposureChecks are about the services that this layer configures.
+func exposureChecks() []layers.Check {
+	return []layers.Check{exposureCheck("systemd-networkd"), exposureCheck("systemd-resolved"), exposureCheck("ingot-status")}
+}
+
+func exposureCheck(name string) layers.Check {
+	unit := name + ".service"
+	return layers.Check{
+		ID: "system.sandbox." + name, Title: unit + " is in a sandbox",
+		Exposure: &layers.ExposureCheck{Unit: unit, Max: maxExposure},
+		Sabotage: layers.SabotageSandbox(unit),
+	}
+}
