@@ -33,6 +33,7 @@ var (
 // proven; meanwhile who fails to log in is banned, twice for long; then it is
 // closed.
 func TestExposedThenClosed(t *testing.T) {
+	notYet(t)
 	closed := image(t)
 	open := exposed(t)
 	lab, id := newLab(t, open)

@@ -53,7 +53,18 @@ func (b *Booted) login(ctx context.Context, t *internet.Tunnel, user, fingerprin
 
 // Shell logs in as the administrator.
 func (b *Booted) Shell(ctx context.Context, t *internet.Tunnel, fingerprint string) (*Shell, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
+	defer cancel()
 	c, err := b.login(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
+	// While sshd's socket comes up with the tunnel's interface, connections are
+	// refused or reset: a person would try again.
+	for err != nil && ctx.Err() == nil && !isAuthFailure(err) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+			c, err = b.login(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
+		}
+	}
 	if err != nil {
 		return nil, b.Failure(fmt.Errorf("log in with the administrator's key: %w", err))
 	}
