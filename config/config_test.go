@@ -170,7 +170,7 @@ func TestExample(t *testing.T) {
 	if got := strings.Join(table, "|"); got != want {
 		t.Errorf("port table %q, want %q", got, want)
 	}
-	if len(loaded.Layers) != 8 || len(loaded.Layers) != len(plan.LayerNames) {
+	if len(loaded.Layers) != 10 || len(loaded.Layers) != len(plan.LayerNames) {
 		t.Errorf("%d layers, named %v", len(loaded.Layers), plan.LayerNames)
 	}
 	if at := loaded.Positions["ssh"]; at != (config.Position{Line: 15, Column: 3}) {

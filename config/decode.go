@@ -7,6 +7,7 @@ import (
 	"ingot/config/document"
 	"ingot/layers"
 	"ingot/layers/admin"
+	"ingot/layers/apparmor"
 	"ingot/layers/fail2ban"
 	"ingot/layers/kernel"
 	"ingot/layers/nftables"
@@ -111,6 +112,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	}
 	if o.Time != nil {
 		add(timesync.Layer{Options: *o.Time})
+	}
+	if o.AppArmor != nil {
+		add(apparmor.Layer{Options: *o.AppArmor})
 	}
 	if o.WireGuard != nil {
 		add(wireguard.Layer{Options: *o.WireGuard})

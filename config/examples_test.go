@@ -65,7 +65,7 @@ func TestWebExample(t *testing.T) {
 	if len(verbs) != 4 || !verbs["http"] || !verbs["reach"] || !verbs["unit"] || !verbs["file"] {
 		t.Errorf("verbs %v", verbs)
 	}
-	if validators := plan.Validators[len(plan.Validators)-1]; validators.Layer != "custom/web" {
-		t.Errorf("validator %+v", validators)
+	if !slices.ContainsFunc(plan.Validators, func(v layers.Validator) bool { return v.Layer == "custom/web" }) {
+		t.Errorf("validators %+v", plan.Validators)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ingot/config/document"
+	"ingot/layers/apparmor"
 	"ingot/layers/fail2ban"
 	"ingot/layers/kernel"
 	"ingot/layers/nftables"
@@ -68,6 +69,7 @@ type layerOptions struct {
 	Sysctl    *sysctl.Options    `yaml:"sysctl"`
 	Kernel    *kernel.Options    `yaml:"kernel"`
 	Time      *timesync.Options  `yaml:"time"`
+	AppArmor  *apparmor.Options  `yaml:"apparmor"`
 	WireGuard *wireguard.Options `yaml:"wireguard"`
 	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
 	// Custom are folders below that of ingot.yaml, such as ./layers/my-app; each

@@ -159,6 +159,9 @@ func otherThings(plan Plan) []thing {
 	for _, s := range plan.Secrets {
 		list = append(list, thing{name: s.Name, other: []string{s.Path}, Explanation: Explanation{"secret slot " + s.Name, s.Layer, nil, s.Why}})
 	}
+	for _, p := range plan.Profiles {
+		add(p.Name, "AppArmor profile", p.Layer, p.Why)
+	}
 	for _, c := range plan.Checks {
 		add(c.ID, "check", c.Layer, c.Title)
 	}

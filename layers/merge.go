@@ -92,6 +92,11 @@ func (m *merger) add(layer string, c Contribution) {
 		r.Layer = layer
 		p.Removed = append(p.Removed, r)
 	}
+	for _, a := range c.Profiles {
+		m.claim(layer, "AppArmor profile "+a.Name)
+		a.Layer = layer
+		p.Profiles = append(p.Profiles, a)
+	}
 	for _, s := range c.SealOnly {
 		s.Layer = layer
 		p.SealOnly = append(p.SealOnly, s)

@@ -78,6 +78,7 @@ type Contribution struct {
 	Disposable []string  // package paths under /var that may be dropped, path.Match patterns
 	SUID       []SUID    // files that keep their set-user-ID or set-group-ID bit; all others lose it
 	Removed    []Removal // what packages bring and the image must not have
+	Profiles   []Profile // of AppArmor, for when that layer is on
 	Validators []Validator
 	Checks     []Check
 	Logins     []Login    // who may log in; these four are what WayIn proves the way in from
@@ -227,6 +228,17 @@ type Removal struct {
 	Why     string
 }
 
+// Profile is an AppArmor profile, which holds one service to what it needs. The
+// apparmor layer writes and loads it; without that layer it is not there.
+type Profile struct {
+	Layer    string // set by Merge
+	Name     string // as the kernel lists it, e.g. "/usr/sbin/chronyd"
+	Path     string // of its file, in /etc/apparmor.d
+	Contents string // empty: the file comes from a package
+	Unit     string // the service whose main process it confines
+	Why      string // one line
+}
+
 // SealOnly is a part of the plan that is about the sealed image and would be
 // wrong or without effect on a stock system: its renderings leave it out, and
 // say so.
@@ -254,7 +266,9 @@ type State struct {
 	User  string
 	Group string
 	Mode  int
-	Why   string
+	// Exec lets programs start from it; elsewhere below /var none does.
+	Exec bool
+	Why  string
 }
 
 // Validator is a program run inside the finished tree, in a network namespace
@@ -286,6 +300,7 @@ type Plan struct {
 	Disposable []string
 	SUID       []SUID
 	Removed    []Removal
+	Profiles   []Profile
 	Validators []Validator
 	Checks     []Check
 	Logins     []Login

@@ -52,7 +52,7 @@ func mountState(ctx context.Context, device string) error {
 			return fmt.Errorf("the state volume %s is damaged beyond automatic repair: %w", device, err)
 		}
 	}
-	if err := unix.Mount(device, sysrootVar, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+	if err := unix.Mount(device, sysrootVar, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, ""); err != nil {
 		return fmt.Errorf("mount %s on /var: %w", device, err)
 	}
 	if err := run(ctx, "/usr/lib/systemd/systemd-growfs", sysrootVar); err != nil {

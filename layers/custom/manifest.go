@@ -19,6 +19,8 @@ type manifest struct {
 	// Disposable are patterns of paths under /var that packages bring and
 	// nothing needs.
 	Disposable []string `yaml:"disposable"`
+	// Profiles are AppArmor profiles, loaded when the layer apparmor is on.
+	Profiles []profile `yaml:"profiles"`
 	// SUID are files that keep their set-user-ID bit.
 	SUID []suid `yaml:"suid"`
 	// Validators are programs that look at the finished tree.
@@ -77,7 +79,20 @@ type state struct {
 	Group string `yaml:"group"`
 	// Mode is octal, 0750 by default.
 	Mode mode `yaml:"mode"`
+	// Exec lets programs start from the folder; /var is mounted noexec.
+	Exec bool `yaml:"exec"`
 	// Why says why it must persist.
+	Why string `yaml:"why" ingot:"required"`
+}
+
+type profile struct {
+	// Name is the profile's, as "aa-status" lists it.
+	Name string `yaml:"name" ingot:"required"`
+	// Path is its file in /etc/apparmor.d, of a package or of config.bu.
+	Path string `yaml:"path" ingot:"required"`
+	// Unit is the service that it confines.
+	Unit string `yaml:"unit" ingot:"required"`
+	// Why says what it keeps the service from.
 	Why string `yaml:"why" ingot:"required"`
 }
 
@@ -111,6 +126,9 @@ func (l *loader) manifest(m manifest, c *layers.Contribution) {
 	}
 	for i, pattern := range m.Disposable {
 		c.Disposable = append(c.Disposable, l.disposable(pattern, "disposable", i))
+	}
+	for i, x := range m.Profiles {
+		c.Profiles = append(c.Profiles, l.profile(x, "profiles", i))
 	}
 	for i, x := range m.SUID {
 		c.SUID = append(c.SUID, l.suid(x, "suid", i))

@@ -16,7 +16,10 @@ const (
 	packageShape = `^[a-z0-9][a-z0-9+.-]+$`
 	// Nothing that a tmpfiles.d line or a path pattern reads as syntax.
 	statePathShape = `^/var(/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$`
-	maxPort        = 65535
+	// What AppArmor reads as a plain name or path, and a shell too.
+	profileShape     = `^[A-Za-z0-9/][A-Za-z0-9_./+-]{0,127}$`
+	profilePathShape = `^/etc/apparmor\.d/[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$`
+	maxPort          = 65535
 )
 
 func (l *loader) packageName(name string, at ...any) string {
@@ -89,7 +92,7 @@ func (l *loader) state(x state, at ...any) layers.State {
 	l.once("state", x.Path, join(at, "path"))
 	l.why(x.Why, join(at, "why"))
 	return layers.State{
-		Path: x.Path, Mode: x.Mode.or(0o750), Why: x.Why,
+		Path: x.Path, Mode: x.Mode.or(0o750), Exec: x.Exec, Why: x.Why,
 		User:  orRoot(l.account(x.User, join(at, "user"))),
 		Group: orRoot(l.account(x.Group, join(at, "group"))),
 	}
@@ -108,6 +111,21 @@ func (l *loader) disposable(pattern string, at ...any) string {
 		l.report(fmt.Sprintf("%q is not a pattern of paths below /var", pattern), "write one such as /var/lib/my-app/cache/*", at...)
 	}
 	return pattern
+}
+
+func (l *loader) profile(x profile, at ...any) layers.Profile {
+	if !matches(profileShape, x.Name) {
+		l.report(fmt.Sprintf("%q is not the name of an AppArmor profile", x.Name), "write the word after profile in its file, or the path of the program", join(at, "name")...)
+	}
+	if !matches(profilePathShape, x.Path) {
+		l.report(fmt.Sprintf("%q is not a file in /etc/apparmor.d", x.Path), "write one such as /etc/apparmor.d/my-app", join(at, "path")...)
+	}
+	if !matches(unitShape, x.Unit) || !strings.HasSuffix(x.Unit, ".service") {
+		l.report(fmt.Sprintf("%q is not a service", x.Unit), "use a name such as my-app.service", join(at, "unit")...)
+	}
+	l.once("AppArmor profile", x.Name, join(at, "name"))
+	l.why(x.Why, join(at, "why"))
+	return layers.Profile{Name: x.Name, Path: x.Path, Unit: x.Unit, Why: x.Why}
 }
 
 func (l *loader) suid(x suid, at ...any) layers.SUID {

@@ -106,6 +106,9 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 			{Argv: []string{"/usr/bin/fail2ban-client", "-t"}},
 			{Argv: []string{"/usr/bin/systemd-analyze", "verify", "--man=no", "fail2ban.service"}, PrintsErrors: true},
 		},
+		Profiles: []layers.Profile{{
+			Name: profileName, Path: profilePath, Contents: profile, Unit: "fail2ban.service", Why: "holds fail2ban, which is root and reads what attackers write, to its bans",
+		}},
 		Checks: checks(),
 	}
 }

@@ -25,9 +25,9 @@ func checks() []layers.Check {
 		{ID: "system.shm", Title: "no program starts from /dev/shm", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev/shm"}, Contains: "noexec",
 		}, Sabotage: "mount -o remount,exec /dev/shm"},
-		{ID: "system.var", Title: "/var has neither set-user-ID programs nor devices", Command: &layers.CommandCheck{
-			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev",
-		}, Sabotage: "mount -o remount,suid,dev /var"},
+		{ID: "system.var", Title: "no program starts from /var, and no device is there", Command: &layers.CommandCheck{
+			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev,noexec",
+		}, Sabotage: "mount -o remount,exec /var"},
 		{ID: "system.journal", Title: "the journal is kept, and has a limit", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", "ls /var/log/journal/*/system.journal && grep -x 'SystemMaxUse=.*' /etc/systemd/journald.conf.d/10-ingot.conf"}, Contains: "SystemMaxUse=256M",
 		}, Sabotage: "mv /var/log/journal /var/log/journal.away"},

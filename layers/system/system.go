@@ -78,6 +78,10 @@ func (Layer) Finish(plan layers.Plan) layers.Contribution {
 	if !slices.Contains(plan.Packages, "chrony") {
 		keepTime(&c)
 	}
+	for _, u := range execMounts(plan.State) {
+		c.Image.Units = append(c.Image.Units, u)
+		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "unit " + u.Name, Why: "a stock system has file systems of its own"})
+	}
 	for _, f := range repart {
 		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: "a stock system has no slots"})
 	}

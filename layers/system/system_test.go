@@ -45,6 +45,18 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// A folder of programs is the only one below /var from which they start.
+func TestExecState(t *testing.T) {
+	t.Parallel()
+	units := execMounts([]layers.State{{Path: "/var/lib/data"}, {Path: "/var/lib/my-app", Exec: true, Why: "plugins"}})
+	if len(units) != 1 || units[0].Name != `var-lib-my\x2dapp.mount` {
+		t.Fatalf("got %+v", units)
+	}
+	if !strings.Contains(units[0].Contents, "\nWhere=/var/lib/my-app\n") || strings.Contains(units[0].Contents, "noexec") {
+		t.Errorf("the unit is\n%s", units[0].Contents)
+	}
+}
+
 // clock brings a time daemon of its own; Debian's exclude each other.
 type clock struct{ other }
 

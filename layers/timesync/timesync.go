@@ -100,7 +100,10 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 		State:      []layers.State{{Path: stateDir, User: user, Group: user, Mode: 0o750, Why: "the clock's drift and the servers' cookies"}},
 		Disposable: []string{"/var/log/chrony"},
 		Validators: []layers.Validator{{Argv: []string{"/usr/sbin/chronyd", "-p", "-f", configPath}}},
-		Checks:     checks(),
+		Profiles: []layers.Profile{{
+			Name: "/usr/sbin/chronyd", Path: "/etc/apparmor.d/usr.sbin.chronyd", Unit: "chrony.service", Why: "Debian's own profile of chronyd",
+		}},
+		Checks: checks(),
 	}
 }
 
