@@ -20,6 +20,8 @@ type Check struct {
 	Exposure *ExposureCheck
 	HTTP     *HTTPCheck
 	Reach    *ReachCheck
+	Through  *ThroughCheck
+	Resolve  *ResolveCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -55,9 +57,19 @@ type CommandCheck struct {
 // SSHAuthCheck tries to log in through the tunnel.
 type SSHAuthCheck struct {
 	User    string
-	Method  string // "password", "keyboard-interactive", "publickey"
+	Method  string // "password", "keyboard-interactive", "publickey" or one of the certificates
 	Refused bool
 }
+
+// Methods of [SSHAuthCheck] that show a certificate of the user authority:
+// one for the user, one that has ended, and one for [OtherPrincipal].
+const (
+	Certificate         = "certificate"
+	CertificateExpired  = "certificate-expired"
+	CertificateForOther = "certificate-for-other"
+
+	OtherPrincipal = "ingot-assay-other"
+)
 
 // ListenerCheck wants the set of listening sockets ("tcp/22") not bound to
 // loopback to equal the port table.
@@ -89,6 +101,18 @@ type ReachCheck struct {
 	From  From   // FromInternet, or FromWireGuard with "tcp"
 	State string // "open", "closed" (refused) or "filtered" (silent)
 }
+
+// ThroughCheck lets a peer in the tunnel send to a host of the internet, over
+// IPv4 and, when the tunnel has it, IPv6.
+type ThroughCheck struct {
+	// Passes wants the packets to arrive with the machine's own address as
+	// their sender; otherwise none may be seen on the uplink.
+	Passes bool
+}
+
+// ResolveCheck asks the machine's resolver, through the tunnel, for a name of
+// the internet.
+type ResolveCheck struct{}
 
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it
 // lays a file system over /etc that root can write. More commands may follow

@@ -29,11 +29,11 @@ profile ` + profileName + ` /usr/bin/fail2ban-server flags=(attach_disconnected)
   /usr/bin/{dash,ip,nft} ix,
   /usr/sbin/nft ix,
   ` + ignoreProgram + ` ix,
-  /usr/lib/** mr,
+  /usr/{,local/}lib/** mr,
   /usr/{,bin/,sbin/} r,
   /usr/share/{nftables,iproute2,python3,zoneinfo}/{,**} r,
   /etc/{fail2ban,iproute2,python3*}/{,**} r,
-  /etc/{ld.so.cache,localtime,nsswitch.conf,passwd,group,machine-id,hostname,host.conf,hosts,services,protocols,gai.conf,resolv.conf} r,
+  /etc/{ld.so.cache,localtime,nsswitch.conf,passwd,group,machine-id,hostname,host.conf,hosts,services,protocols,gai.conf,resolv.conf,ssl/openssl.cnf} r,
 
   # What it reads, what it keeps.
   /var/log/journal/{,**} r,

@@ -37,9 +37,12 @@ func (l Layer) validateCA() []layers.Finding {
 
 // addCA contributes the authorities. Which there are is the instance's, that
 // there may be some is the image's, so that the first needs no new image.
-func (l Layer) addCA(c *layers.Contribution) {
+func (l Layer) addCA(c *layers.Contribution, users []string) {
 	c.Identity = append(c.Identity, UserCAPath)
 	if len(l.Options.UserCA) > 0 {
+		for _, user := range users {
+			c.Checks = append(c.Checks, certificateChecks(user)...)
+		}
 		c.Instance.Files = append(c.Instance.Files, layers.File{
 			Path: UserCAPath, Mode: 0o644, Contents: admin.AuthorizedKeys(l.Options.UserCA), Option: []any{"userCA"},
 			Why: "the authorities whose certificates let people in",

@@ -125,6 +125,28 @@ func said(line string) *layers.CommandCheck {
 	return &layers.CommandCheck{Argv: []string{"/usr/sbin/sshd", "-T"}, Contains: line}
 }
 
+// certificateChecks are about those whom an authority vouches for.
+func certificateChecks(user string) []layers.Check {
+	return []layers.Check{
+		{
+			ID: "ssh.certificate." + user, Title: "a certificate of the authority lets " + user + " in",
+			SSHAuth:  &layers.SSHAuthCheck{User: user, Method: layers.Certificate},
+			Sabotage: layers.SabotageEtc + " && : >" + UserCAPath,
+		},
+		{
+			ID: "ssh.certificate-expired." + user, Title: "one that has ended does not let " + user + " in",
+			SSHAuth: &layers.SSHAuthCheck{User: user, Method: layers.CertificateExpired, Refused: true},
+			// It ended half an hour ago and began two hours ago.
+			Sabotage: "date --set='1 hour ago'",
+		},
+		{
+			ID: "ssh.certificate-for-other." + user, Title: "one for somebody else does not let " + user + " in",
+			SSHAuth:  &layers.SSHAuthCheck{User: user, Method: layers.CertificateForOther, Refused: true},
+			Sabotage: rewritten("1i AuthorizedPrincipalsFile /etc/ssh/principals") + " && echo " + layers.OtherPrincipal + " >/etc/ssh/principals",
+		},
+	}
+}
+
 func userChecks(u User) []layers.Check {
 	checks := []layers.Check{
 		{

@@ -34,7 +34,7 @@ PermitEmptyPasswords no
 MaxAuthTries %[4]d
 LoginGraceTime 30
 MaxStartups 10:30:60
-MaxSessions 4
+MaxSessions 2
 # Who opens connections and does not log in, one IPv6 customer being a /64: five
 # at once, and after a few in a row none for a while.
 PerSourceMaxStartups 5

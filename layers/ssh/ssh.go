@@ -162,7 +162,7 @@ func (l Layer) Contribute(site layers.Site) layers.Contribution {
 		Checks: l.checks(site),
 	}
 	l.addUsers(&c)
-	l.addCA(&c)
+	l.addCA(&c, l.names(site))
 	return c
 }
 

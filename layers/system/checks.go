@@ -14,8 +14,8 @@ func checks() []layers.Check {
 		{ID: "system.etc-sealed", Title: "/etc cannot be written", File: &layers.FileCheck{Path: "/etc", ReadOnly: true}, Sabotage: layers.SabotageEtc},
 		{ID: "system.usr-sealed", Title: "/usr cannot be written", File: &layers.FileCheck{Path: "/usr", ReadOnly: true}, Sabotage: layers.SabotageUsr},
 		{ID: "system.verity", Title: "the root is verified by dm-verity", Command: &layers.CommandCheck{
-			Argv: []string{"sh", "-c", "cat /sys/block/dm-0/dm/uuid"}, Contains: "CRYPT-VERITY-",
-		}},
+			Argv: []string{"sh", "-c", `cat "/sys/block/$(basename "$(readlink -f "$(findmnt -no SOURCE /)")")/dm/uuid"`}, Contains: "CRYPT-VERITY-",
+		}, Sabotage: "mkdir /run/dm && echo LINEAR >/run/dm/uuid && mount --bind /run/dm /sys/block/dm-0/dm"},
 		{ID: "system.tmp", Title: "/tmp runs no programs", Sabotage: "mount -o remount,exec /tmp", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/tmp"}, Contains: "noexec",
 		}},
@@ -25,6 +25,9 @@ func checks() []layers.Check {
 		{ID: "system.shm", Title: "no program starts from /dev/shm", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev/shm"}, Contains: "noexec",
 		}, Sabotage: "mount -o remount,exec /dev/shm"},
+		{ID: "system.dev", Title: "no program starts from /dev", Command: &layers.CommandCheck{
+			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev"}, Contains: "noexec",
+		}, Sabotage: "mount -o remount,exec /dev"},
 		{ID: "system.var", Title: "no program starts from /var, and no device is there", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev,noexec",
 		}, Sabotage: "mount -o remount,exec /var"},
@@ -34,6 +37,9 @@ func checks() []layers.Check {
 		{ID: "system.umask", Title: "what people make is not readable by everybody", File: &layers.FileCheck{
 			Path: "/etc/login.defs", Owner: "root:root", Mode: 0o644, Contains: "UMASK 027", ReadOnly: true,
 		}, Sabotage: layers.SabotageEtc},
+		{ID: "system.no-usb", Title: "the kernel knows neither USB nor FireWire", Command: &layers.CommandCheck{
+			Argv: []string{"sh", "-c", "ls -d /sys/bus/usb /sys/bus/firewire 2>/dev/null; :"}, Silent: true,
+		}, Sabotage: "mkdir -p /run/bus/usb && mount --bind /run/bus /sys/bus"},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}},

@@ -2,6 +2,9 @@ package system
 
 import "ingot/layers"
 
+// rootName: the initrd's rules, which gave the device its name, do not go on.
+const rootName = "/etc/udev/rules.d/60-ingot-root.rules"
+
 const identityList = "/usr/lib/ingot/identity.list"
 
 // sealOnly is what this layer adds for the sealed root, for the initrd that
@@ -9,6 +12,7 @@ const identityList = "/usr/lib/ingot/identity.list"
 func sealOnly() []layers.SealOnly {
 	list := []layers.SealOnly{
 		{What: "file /etc/fstab", Why: "a stock system has file systems of its own"},
+		{What: "file " + rootName, Why: "the root is not verified"},
 		{What: "file " + identityList, Why: "/etc is writable: nothing keeps an identity apart"},
 		{What: "unit ingot-status.service", Why: "the agent is part of the image"},
 		{What: "drop-in systemd-networkd.service.d/20-identity.conf", Why: "cloud-init or Ignition has made the identity before"},
@@ -18,6 +22,7 @@ func sealOnly() []layers.SealOnly {
 		{What: "kernel argument rd.emergency", Why: "of dracut's initrd"},
 		{What: "kernel argument systemd.gpt_auto", Why: "a stock system may find its file systems this way"},
 		{What: "check system.shm", Why: "a stock system has file systems of its own"},
+		{What: "check system.dev", Why: "a stock system has file systems of its own"},
 		{What: "check system.var", Why: "a stock system has file systems of its own"},
 		{What: "check system.sandbox.ingot-status", Why: "the agent is part of the image"},
 		{What: "check system.verity", Why: "the root is not verified"},

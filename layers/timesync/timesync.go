@@ -158,8 +158,13 @@ rtcsync
 // faces the network.
 const maxExposure = 3.0
 
-// sandbox: what chronyd needs is two sockets, the clock and its folder.
+// sandbox: what chronyd needs is two sockets, the clock and its folder, and until
+// it has become another account to make that folder its own.
 const sandbox = `[Service]
+CapabilityBoundingSet=CAP_SYS_TIME CAP_SETUID CAP_SETGID CAP_CHOWN CAP_DAC_OVERRIDE
+DeviceAllow=
+PrivateDevices=yes
+UMask=0077
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 NoNewPrivileges=yes

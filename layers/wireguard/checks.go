@@ -84,10 +84,8 @@ func (l Layer) networkChecks() []layers.Check {
 	}
 	if l.Options.DNS {
 		list = append(list, layers.Check{
-			ID: "wireguard.dns", Title: "the resolver answers in the tunnel",
-			Command: &layers.CommandCheck{
-				Argv: []string{"ss", "--no-header", "--listening", "--numeric", "--udp", "sport", "=", ":53"}, Contains: bare(l.address()) + ":53",
-			},
+			ID: "wireguard.dns", Title: "the resolver answers peers",
+			Resolve:  &layers.ResolveCheck{},
 			Sabotage: "systemctl mask --runtime --now systemd-resolved.service",
 		})
 	}
@@ -98,13 +96,25 @@ func (l Layer) networkChecks() []layers.Check {
 func (l Layer) forwardingChecks() []layers.Check {
 	const wg = layers.TunnelInterface
 	if !l.Options.FullTunnel {
-		return []layers.Check{{
-			ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
-			Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + wg + ".forwarding", Value: "0"},
-			Sabotage: "sysctl -w net.ipv4.conf." + wg + ".forwarding=1",
-		}}
+		return []layers.Check{
+			{
+				ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
+				Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + wg + ".forwarding", Value: "0"},
+				Sabotage: "sysctl -w net.ipv4.conf." + wg + ".forwarding=1",
+			},
+			{
+				ID: "wireguard.not-through", Title: "what a peer sends to the internet does not leave the server",
+				Through:  &layers.ThroughCheck{},
+				Sabotage: "sysctl -w net.ipv4.ip_forward=1 net.ipv4.conf." + wg + ".forwarding=1 && nft insert rule inet ingot forwarded accept",
+			},
+		}
 	}
 	return []layers.Check{
+		{
+			ID: "wireguard.through", Title: "what a peer sends to the internet arrives there from the server's address",
+			Through:  &layers.ThroughCheck{Passes: true},
+			Sabotage: "nft flush chain inet ingot masquerading",
+		},
 		{
 			ID: "wireguard.forwarding", Title: "peers reach the internet over IPv4",
 			Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + wg + ".forwarding", Value: "1"},

@@ -113,7 +113,7 @@ func PublicKey(private string) (string, error) {
 }
 
 // PresharedKeySlotOf is the slot of the key that the server shares with a peer.
-func PresharedKeySlotOf(peer string) string { return presharedKeySlot + peer }
+func PresharedKeySlotOf(peer string) string { return PresharedKeySlot + peer }
 
 // Find returns the position of the peer of that name, -1 when there is none.
 func (o Options) Find(name string) int {

@@ -65,7 +65,7 @@ func (l Layer) instanceFiles() []layers.File {
 	for i, p := range l.Options.Peers {
 		if p.PresharedKey {
 			files = append(files, layers.File{
-				Path: p.presharedKeyPath(), Mode: secretMode, Group: secretGroup, SecretSlot: presharedKeySlot + p.Name,
+				Path: p.presharedKeyPath(), Mode: secretMode, Group: secretGroup, SecretSlot: PresharedKeySlot + p.Name,
 				Option: []any{"peers", i}, Why: "the key shared with peer " + p.Name,
 			})
 		}

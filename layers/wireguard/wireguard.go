@@ -67,8 +67,9 @@ const (
 	SecretsDir = "/etc/ingot/secrets/wireguard"
 	// PrivateKeySlot is the slot of the server's private key.
 	PrivateKeySlot = "wireguard/private-key"
-
-	presharedKeySlot = "wireguard/preshared-key-"
+	// PresharedKeySlot is what the slot of a peer's preshared key begins with;
+	// the peer's name follows.
+	PresharedKeySlot = "wireguard/preshared-key-"
 
 	netdevPath  = "/etc/systemd/network/50-" + layers.TunnelInterface + ".netdev"
 	networkPath = "/etc/systemd/network/50-" + layers.TunnelInterface + ".network"
@@ -176,7 +177,7 @@ func (l Layer) slots() []layers.SecretSlot {
 	for _, p := range l.Options.Peers {
 		if p.PresharedKey {
 			slots = append(slots, layers.SecretSlot{
-				Name: presharedKeySlot + p.Name, Path: p.presharedKeyPath(), Why: "the key shared with peer " + p.Name,
+				Name: PresharedKeySlot + p.Name, Path: p.presharedKeyPath(), Why: "the key shared with peer " + p.Name,
 			})
 		}
 	}

@@ -194,39 +194,6 @@ func (r *run) logins(ctx context.Context) {
 	})
 }
 
-// auth tries to log in. What the server says to a refusal is the evidence.
-func (r *run) auth(ctx context.Context, c layers.SSHAuthCheck) (string, error) {
-	var method ssh.AuthMethod
-	switch c.Method {
-	case "publickey":
-		method = ssh.PublicKeys(r.id.admin)
-	case "password":
-		method = ssh.Password("ingot-assay")
-	case "keyboard-interactive":
-		method = ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-			return make([]string, len(questions)), nil
-		})
-	default:
-		return "", fmt.Errorf("there is no login method %q", c.Method)
-	}
-	client, err := r.machine.login(ctx, r.tunnel, c.User, r.fingerprint, method)
-	if err == nil {
-		client.Close()
-		if c.Refused {
-			return "logged in", unmet("%s could log in with %s", c.User, c.Method)
-		}
-		return "logged in as " + c.User, nil
-	}
-	isRefusal := isAuthFailure(err)
-	switch {
-	case c.Refused && isRefusal:
-		return err.Error(), nil
-	case isRefusal:
-		return "", unmet("%s cannot log in with %s: %v", c.User, c.Method, err)
-	}
-	return "", err
-}
-
 // forwarding asks sshd to connect somewhere for us: to itself, which would
 // surely answer.
 func (r *run) forwarding(ctx context.Context) (string, error) {
@@ -263,6 +230,10 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 		return r.http(ctx, *c.HTTP)
 	case c.Reach != nil:
 		return r.reach(ctx, *c.Reach)
+	case c.Through != nil:
+		return r.through(ctx, *c.Through)
+	case c.Resolve != nil:
+		return r.resolve(ctx)
 	}
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }

@@ -255,7 +255,7 @@ print(db.execute("SELECT bantime FROM bips WHERE jail = 'recidive' AND ip = ?", 
 func (r *ritual) reboot(t *testing.T) {
 	t.Helper()
 	lines := r.ConsoleLines()
-	if _, err := r.shell.Run(t.Context(), "systemctl", "reboot", "--no-block"); err != nil {
+	if err := r.shell.Leave(t.Context(), "reboot"); err != nil {
 		t.Fatal(err)
 	}
 	fingerprint, err := r.AwaitUp(t.Context(), lines)

@@ -25,12 +25,16 @@ type Identity struct {
 	Plan layers.Plan
 
 	admin        ssh.Signer
+	authority    ssh.Signer // signs users' certificates
 	secrets      ignition.Secrets
 	clientKey    string // WireGuard private key of the client
+	presharedKey string // of the client's, empty is none
 	serverPublic string
 	serverTunnel string // address of the server in the tunnel, without a length
 	clientTunnel string
-	sshPort      string
+	// tunnels6 is whether the tunnel has IPv6 as well.
+	tunnels6 bool
+	sshPort  string
 }
 
 // Addresses inside the tunnel during an assay.
@@ -50,7 +54,10 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	if id.admin, err = newKey(site.Admin.SecurityKeysOnly); err != nil {
 		return Identity{}, err
 	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(id.admin.PublicKey())))
+	if id.authority, err = newKey(false); err != nil {
+		return Identity{}, err
+	}
+	line := authorizedKey(id.admin)
 	serverKey, serverPublic, err := wireguard.NewKeyPair(rand.Reader)
 	if err != nil {
 		return Identity{}, err
@@ -68,14 +75,20 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 		if w, ok := l.(wireguard.Layer); ok {
 			w.Options.Address = serverTunnel + "/24"
 			peer := wireguard.Peer{Name: "assay", Address: clientTunnel, PublicKey: clientPublic}
-			if w.Options.Address6 != "" {
+			if slices.ContainsFunc(w.Options.Peers, func(p wireguard.Peer) bool { return p.PresharedKey }) {
+				peer.PresharedKey = true
+				if id.presharedKey, _, err = wireguard.NewKeyPair(rand.Reader); err != nil { // 32 random bytes will do
+					return Identity{}, err
+				}
+			}
+			if id.tunnels6 = w.Options.Address6 != ""; id.tunnels6 {
 				w.Options.Address6, peer.Address6 = serverTunnel6+"/64", clientTunnel6
 			}
 			w.Options.Peers = []wireguard.Peer{peer}
 			list[i] = w
 		}
 		if s, ok := l.(sshlayer.Layer); ok {
-			list[i] = withKey(s, line)
+			list[i] = withKeys(s, line, authorizedKey(id.authority))
 		}
 	}
 	plan, conflicts := layers.Merge(site, list)
@@ -89,10 +102,13 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 		}
 	}
 	id.secrets = func(slot layers.SecretSlot) ([]byte, error) {
-		if slot.Name != wireguard.PrivateKeySlot {
-			return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
+		switch {
+		case slot.Name == wireguard.PrivateKeySlot:
+			return []byte(serverKey + "\n"), nil
+		case slot.Name == wireguard.PresharedKeySlot+"assay":
+			return []byte(id.presharedKey + "\n"), nil
 		}
-		return []byte(serverKey + "\n"), nil
+		return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
 	}
 	config, err := ignition.Instance(plan, id.secrets)
 	id.Instance = config.JSON
@@ -111,13 +127,19 @@ func newKey(token bool) (ssh.Signer, error) {
 	return ssh.NewSignerFromKey(private)
 }
 
-// withKey lets all further users in with one key, and nobody by certificate:
-// those of the file are the owner's.
-func withKey(l sshlayer.Layer, key string) sshlayer.Layer {
+func authorizedKey(key ssh.Signer) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey())))
+}
+
+// withKeys lets all further users in with one key, and by certificate where
+// the file has an authority: the keys in it are the owner's.
+func withKeys(l sshlayer.Layer, key, authority string) sshlayer.Layer {
 	l.Options.Users = slices.Clone(l.Options.Users)
 	for i := range l.Options.Users {
 		l.Options.Users[i].Keys = []string{key}
 	}
-	l.Options.UserCA = nil
+	if len(l.Options.UserCA) > 0 {
+		l.Options.UserCA = []string{authority}
+	}
 	return l
 }

@@ -137,10 +137,14 @@ func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
 			port = uint16(p.Port)
 		}
 	}
+	addresses := []netip.Addr{netip.MustParseAddr(b.id.clientTunnel)}
+	if b.id.tunnels6 {
+		addresses = append(addresses, netip.MustParseAddr(clientTunnel6))
+	}
 	t, err := b.lab.Internet.NewTunnel(internet.TunnelOptions{
-		PrivateKey: b.id.clientKey, PeerPublicKey: b.id.serverPublic,
+		PrivateKey: b.id.clientKey, PeerPublicKey: b.id.serverPublic, PresharedKey: b.id.presharedKey,
 		Endpoint:  netip.AddrPortFrom(b.lab.Machine.IPv4(), port),
-		Addresses: []netip.Addr{netip.MustParseAddr(b.id.clientTunnel)},
+		Addresses: addresses,
 	})
 	if err != nil {
 		return nil, err

@@ -58,7 +58,6 @@ var explanations = []explanation{
 	{"DEB-0810", "", sealedRoot},
 	{"DEB-0811", "", sealedRoot},
 	{"DEB-0831", "", sealedRoot},
-	{"SSH-7408", "MaxSessions", "sessions within one connection of somebody who has logged in; how many connections may wait for that is limited by MaxStartups"},
 	{"SSH-7408", "Port", "sshd answers in the tunnel only; another port would hide it from nobody"},
 
 	{"DEB-0880", "", "sshd answers in the tunnel only; the fail2ban layer is for images that expose it"},
@@ -76,6 +75,5 @@ var explanations = []explanation{
 	{"TOOL-5002", "", sealedRoot},
 	{"HRDN-7222", "", "there is no compiler on the image; the build refuses one"},
 	{"HRDN-7230", "", sealedRoot + "; a scanner on the machine would be judged by what it judges"},
-	{"USB-3000", "", "the modules of USB storage are off; a server in a data centre has no other USB device than the provider's console"},
-	{"TIME-3104", "", "systemd-timesyncd keeps the time"},
+	{"USB-3000", "", "the kernel has no USB at all (the check system.no-usb)"},
 }

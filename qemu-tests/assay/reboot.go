@@ -89,8 +89,8 @@ func (r *run) reboot(ctx context.Context) error {
 func (r *run) restart(ctx context.Context) error {
 	lines := r.machine.ConsoleLines()
 	r.say("rebooting")
-	if _, err := r.shell.Run(ctx, "systemctl", "reboot", "--no-block"); err != nil {
-		return r.machine.Failure(fmt.Errorf("ask for a reboot: %w", err))
+	if err := r.shell.Leave(ctx, "reboot"); err != nil {
+		return r.machine.Failure(err)
 	}
 	fingerprint, err := r.machine.AwaitUp(ctx, lines)
 	if err != nil {

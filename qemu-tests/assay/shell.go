@@ -113,6 +113,22 @@ func (s *Shell) Feed(ctx context.Context, stdin io.Reader, argv ...string) (Outp
 	return out, fmt.Errorf("run %s: %w", argv[0], err)
 }
 
+// Leave asks systemd to "reboot" or "poweroff". The machine may be gone before it
+// has said how the command ended.
+func (s *Shell) Leave(ctx context.Context, verb string) error {
+	out, err := s.Run(ctx, "systemctl", verb, "--no-block")
+	var gone *ssh.ExitMissingError
+	switch {
+	case errors.As(err, &gone):
+		return nil
+	case err != nil:
+		return fmt.Errorf("ask for %s: %w", verb, err)
+	case out.Exit != 0:
+		return fmt.Errorf("ask for %s: %s", verb, clip(out.Stderr))
+	}
+	return nil
+}
+
 // quote makes one line of words for a POSIX shell.
 func quote(argv []string) string {
 	quoted := make([]string, len(argv))

@@ -203,7 +203,7 @@ func (s session) must(t *testing.T, argv ...string) string {
 // powerOff shuts the machine down in good order and waits for its end.
 func (s session) powerOff(t *testing.T) {
 	t.Helper()
-	if _, err := s.shell.Run(t.Context(), "systemctl", "poweroff", "--no-block"); err != nil {
+	if err := s.shell.Leave(t.Context(), "poweroff"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), s.lab.Timeout(bootTime))

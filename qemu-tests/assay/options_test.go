@@ -1,0 +1,51 @@
+package assay
+
+import (
+	"os"
+	"testing"
+
+	"ingot/qemu-tests/vm"
+)
+
+// everything is a server with every option there is, most of them not at their
+// defaults: certificates, keys in tokens alone, SSH exposed, egress by an
+// allowlist, a full tunnel of both families with a shared key, the resolver for
+// peers, lockdown for confidentiality.
+const everything = "../../config/testdata/complete"
+
+// Options promise something, too, and the same assay proves it.
+func TestEveryOption(t *testing.T) {
+	image(t) // its lock, its cache
+	b, err := buildFolder(t.Context(), everything, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := Run(t.Context(), Options{
+		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
+		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: artefacts(t), Cache: exampleDir, Firmware: vm.BIOS,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.WriteText(os.Stdout); err != nil {
+		t.Fatal(err)
+	}
+	if v.Verdict != Passed {
+		t.Errorf("the verdict is %s", v.Verdict)
+	}
+	// What nobody else tries is there.
+	for _, id := range []string{"wireguard.through", "wireguard.dns", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress"} {
+		if !v.has(id) {
+			t.Errorf("there is no check %s", id)
+		}
+	}
+}
+
+func (v Verdict) has(id string) bool {
+	for _, c := range v.Checks {
+		if c.ID == id {
+			return true
+		}
+	}
+	return false
+}
