@@ -34,10 +34,12 @@ SystemMaxUse=256M
 `
 
 // fstab tells systemd that the initrd mounted /var, so that it is unmounted
-// after the last program has ended and not before.
+// after the last program has ended and not before. Its options are those that the
+// agent mounts it with.
 const fstab = `# /, /etc and /var are mounted by the initrd, the rest by systemd.
-/dev/disk/by-label/ingot-var /var ext4 x-initrd.mount,nosuid,nodev,noatime 0 0
-# systemd has mounted it before it reads this, and takes the options from here.
+/dev/disk/by-label/ingot-var /var ext4 x-initrd.mount,nosuid,nodev,noexec,noatime 0 0
+# systemd has mounted these before it reads this, and takes the options from here.
+devtmpfs /dev devtmpfs nosuid,noexec 0 0
 tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0
 `
 
