@@ -8,7 +8,7 @@ const (
 
 // profile is short enough to be compiled at each boot in no time: the
 // abstractions that come with AppArmor are for desktops. What fail2ban starts
-// (sh, nft, ip) stays in it.
+// (sh, sed, grep, nft, ip) stays in it.
 const profile = `abi <abi/4.0>,
 
 include <tunables/global>
@@ -25,10 +25,9 @@ profile ` + profileName + ` /usr/bin/fail2ban-server flags=(attach_disconnected)
 
   # Programs, and Python.
   /usr/bin/fail2ban-server r,
-  /usr/bin/python3* ix,
-  /usr/bin/{dash,ip,nft} ix,
-  /usr/sbin/nft ix,
-  ` + ignoreProgram + ` ix,
+  /usr/bin/{python3*,dash,grep,ip,sed} mrix,
+  /usr/sbin/nft mrix,
+  ` + ignoreProgram + ` rix,
   /usr/{,local/}lib/** mr,
   /usr/{,bin/,sbin/} r,
   /usr/share/{nftables,iproute2,python3,zoneinfo}/{,**} r,

@@ -32,29 +32,36 @@ func (l Layer) units() []layers.Unit {
 
 func (l Layer) socket() string {
 	if l.exposed() {
-		return fmt.Sprintf(`[Socket]
+		return `[Socket]
 # On every interface: the tunnel need not be up. The firewall limits the
-# internet. The empty line takes back Debian's own port.
-ListenStream=
-ListenStream=%d
-`, l.port())
+# internet.
+` + l.listen()
 	}
 	return fmt.Sprintf(`[Unit]
 BindsTo=%[1]s
 After=%[1]s
 
 [Socket]
-# The empty line takes back Debian's port 22 on every interface.
-ListenStream=
-ListenStream=%[2]d
-BindToDevice=%[3]s
+%[2]sBindToDevice=%[3]s
 
 [Install]
 # Not sockets.target: the boot would wait there for an interface that comes
 # later, or never when the machine has no identity yet.
 WantedBy=
 WantedBy=%[1]s
-`, device, l.port(), layers.TunnelInterface)
+`, device, l.listen(), layers.TunnelInterface)
+}
+
+// listen has a socket for each family. From one for both, sshd would see IPv4
+// addresses as ::ffff:a.b.c.d, which all are one /64: the failures of one
+// stranger would be held against everybody (PerSourcePenalties).
+func (l Layer) listen() string {
+	return fmt.Sprintf(`# The empty line takes back Debian's own port.
+ListenStream=
+ListenStream=0.0.0.0:%[1]d
+ListenStream=[::]:%[1]d
+BindIPv6Only=ipv6-only
+`, l.port())
 }
 
 func (l Layer) service() string {

@@ -40,7 +40,7 @@ func TestExposedThenClosed(t *testing.T) {
 	m := boot(t, lab, id, BootOptions{Image: open.Image, Firmware: vm.BIOS, Instance: id.Instance, Reboots: true})
 	r := ritual{session: up(t, m)} // the tunnel comes up, the owner logs in over it
 	r.fingerprint = strings.Fields(r.must(t, "ssh-keygen", "-lf", hostKeyFile))[1]
-	t.Cleanup(func() { r.explain(t) })
+	defer r.explain(t) // the machine is gone when cleanups run
 	r.mustLogIn(t, traveller)
 
 	r.tunnelIsNeverBanned(t)
