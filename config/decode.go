@@ -113,16 +113,19 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	if o.Time != nil {
 		add(timesync.Layer{Options: *o.Time})
 	}
-	if o.AppArmor != nil {
-		add(apparmor.Layer{Options: *o.AppArmor})
-	}
 	if o.WireGuard != nil {
 		add(wireguard.Layer{Options: *o.WireGuard})
 	}
 	if o.Fail2ban != nil {
 		add(fail2ban.Layer{Options: *o.Fail2ban})
 	}
-	return append(list, d.custom(o.Custom)...)
+	list = append(list, d.custom(o.Custom)...)
+	// Last: whether a profile forbade something is known when the others' checks
+	// have been made.
+	if o.AppArmor != nil {
+		add(apparmor.Layer{Options: *o.AppArmor})
+	}
+	return list
 }
 
 // merge joins the layers and proves that somebody gets in. A conflict is shown

@@ -23,6 +23,18 @@ for address in $addresses; do
 done
 echo ignored: $addresses`
 
+// ban bans an address for a moment (RFC 5737, nobody's) and prints the rule that
+// drops its packets.
+const ban = `set -e
+fail2ban-client set ` + sshdJail + ` banip 198.51.100.1 >/dev/null
+trap 'fail2ban-client set ` + sshdJail + ` unbanip 198.51.100.1 >/dev/null' EXIT
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	if nft list set inet f2b-table addr-set-` + sshdJail + ` 2>/dev/null | grep -qwF 198.51.100.1; then break; fi
+	sleep 0.5
+done
+nft list set inet f2b-table addr-set-` + sshdJail + ` | grep -wF 198.51.100.1 >/dev/null
+nft list chain inet f2b-table f2b-chain | grep -F 'saddr @addr-set-` + sshdJail + ` drop'`
+
 func checks() []layers.Check {
 	return []layers.Check{
 		{
@@ -45,6 +57,13 @@ func checks() []layers.Check {
 			// 198.51.100.1: RFC 5737, nobody's.
 			Command:  &layers.CommandCheck{Argv: []string{ignoreProgram, "198.51.100.1"}, Exit: 1},
 			Sabotage: "mount --bind /usr/bin/true " + ignoreProgram,
+		},
+		{
+			ID: "fail2ban.ban", Title: "a ban drops packets, and none of the tunnel's",
+			Command: &layers.CommandCheck{
+				Argv: []string{"sh", "-c", ban}, Contains: `iifname != { "lo", "` + layers.TunnelInterface + `" } tcp dport`,
+			},
+			Sabotage: "for action in $(fail2ban-client get " + sshdJail + " actions | tail -n 1 | tr -d ,); do fail2ban-client set " + sshdJail + " action $action actionban true; done",
 		},
 		{
 			ID: "fail2ban.config", Title: "the jails are sealed",

@@ -40,6 +40,7 @@ var alarmPatterns = []alarmPattern{
 	{"systemd halted", regexp.MustCompile(`Freezing execution|Caught <[A-Z]+>, (core dump|dumped core)`)},
 	{"dracut", regexp.MustCompile(`dracut.*(Warning|FATAL|Refusing)|dracut: .*(not found|does not exist)`)},
 	{"ignition", regexp.MustCompile(`[Ii]gnition.*(failed|CRITICAL|Config validation error|stage .* error)`)},
+	{"denied", regexp.MustCompile(`apparmor="DENIED"`)},
 	{"boot loader", regexp.MustCompile(`^error: |^Entering rescue mode|^grub rescue>|^grub>|No bootable device|failed to load Boot\d+`)},
 }
 

@@ -52,6 +52,7 @@ func alarmLines() []struct{ line, want string } {
 		{"[    5.1] dracut: FATAL: no root", "dracut"},
 		{"ignition[402]: failed to fetch config: unexpected EOF", "ignition"},
 		{"ignition[402]: CRITICAL : Ignition failed: invalid config", "ignition"},
+		{`[   31.2] audit: type=1400 audit(1795552206.4:4): apparmor="DENIED" operation="open" profile="a" name="/etc/shadow"`, "denied"},
 		{"error: file `/a/vmlinuz' not found.", "boot loader"},
 		{"grub rescue> ", "boot loader"},
 		{"BdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x3,0x0): Not Found", "boot loader"},
