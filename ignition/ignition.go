@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ingot/layers"
 )
@@ -67,8 +68,21 @@ func Whole(plan layers.Plan, secrets Secrets) (Config, error) {
 		return Config{}, err
 	}
 	f.Files = append(f.Files, hostname(plan.Site))
+	f.Links = append(slices.Clone(f.Links), homes(plan)...)
 	f = afterPackages(f, plan)
 	return render(f, plan.Owner)
+}
+
+// homes lead to where the state is: in an image, all of /home does.
+func homes(plan layers.Plan) []layers.Link {
+	var links []layers.Link
+	for _, u := range plan.Image.Users {
+		onVar := "/var" + u.Home
+		if strings.HasPrefix(u.Home, "/home/") && slices.ContainsFunc(plan.State, func(s layers.State) bool { return s.Path == onVar }) {
+			links = append(links, layers.Link{Path: u.Home, Target: onVar})
+		}
+	}
+	return links
 }
 
 // whole is image and instance in one fragment, secrets filled in, or left out

@@ -16,7 +16,7 @@ const (
 	packagedPath  = "/usr/libexec/ingot/packaged"
 	packagedLists = "/usr/lib/ingot/packaged"
 	packagedUnit  = `[Unit]
-Description=Remove what packages bring and this machine must not have
+Description=Take away what packages bring and this machine must not have
 DefaultDependencies=no
 After=local-fs.target
 Before=sysinit.target shutdown.target
@@ -49,6 +49,20 @@ func listable(plan layers.Plan) Findings {
 	return found
 }
 
+// offUnlessNamed are the units of packages that layers have settings for and do
+// not enable. An image's base has nothing enabled; a stock system has what its
+// packages want, such as sshd on every address. Ignition's own way to disable
+// a unit fails in an initrd when the unit has an init script as well.
+func offUnlessNamed(units []layers.Unit) []string {
+	var names []string
+	for _, u := range units {
+		if u.Enabled == nil && !u.Mask && u.Contents == "" {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
 // afterPackages adds a unit for what Ignition, which knows nothing of packages,
 // cannot do to their files.
 func afterPackages(f layers.Fragment, plan layers.Plan) layers.Fragment {
@@ -60,7 +74,7 @@ func afterPackages(f layers.Fragment, plan layers.Plan) layers.Fragment {
 		suid = append(suid, s.Path)
 	}
 	before := len(f.Files)
-	for name, lines := range map[string][]string{"removed": removed, "suid": suid} {
+	for name, lines := range map[string][]string{"removed": removed, "suid": suid, "off": offUnlessNamed(f.Units)} {
 		if len(lines) > 0 {
 			f.Files = append(f.Files, layers.File{Path: packagedLists + "/" + name, Mode: 0o644, Contents: strings.Join(lines, "\n") + "\n"})
 		}

@@ -16,6 +16,10 @@ func TestWholeDoesToPackagesWhatABuildDoes(t *testing.T) {
 		SUID:     []layers.SUID{{Path: "/usr/bin/sudo", Why: "the administrator"}, {Path: "/usr/bin/su's", Why: "a quote"}},
 		Removed:  []layers.Removal{{Pattern: "/usr/bin/gcc*", Why: "no compilers"}, {Pattern: "/usr/bin/apt*", Why: "sealed"}},
 		SealOnly: []layers.SealOnly{{What: "removal /usr/bin/apt*", Why: "it patches itself"}},
+		Image: layers.Fragment{Units: []layers.Unit{
+			{Name: "sshd.service", Dropins: []layers.Dropin{{Name: "a.conf", Contents: "[Unit]\n"}}},
+			{Name: "sshd.socket", Enabled: new(true)}, {Name: "keygen.service", Mask: true}, {Name: "own.service", Contents: "[Service]\n"},
+		}},
 	}})
 	c, err := Whole(plan, key)
 	if err != nil {
@@ -24,9 +28,10 @@ func TestWholeDoesToPackagesWhatABuildDoes(t *testing.T) {
 	config := string(c.Butane)
 	for _, want := range []string{
 		"/usr/lib/ingot/packaged/suid", "/usr/bin/sudo\n", "/usr/bin/su's\n", "/usr/lib/ingot/packaged/removed", "/usr/bin/gcc*\n", "ingot-packaged.service",
+		"/usr/lib/ingot/packaged/off", "inline: |\n          sshd.service\n    -",
 	} {
 		if !strings.Contains(config, want) {
-			t.Errorf("the config lacks %q", want)
+			t.Errorf("the config lacks %q:\n%s", want, config)
 		}
 	}
 	if strings.Contains(config, "/usr/bin/apt") {

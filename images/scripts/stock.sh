@@ -54,6 +54,10 @@ if [ -n "$IGNITION" ]; then
 	chmod 0755 "$ignition"/*.sh "$ignition/ignition-generator"
 	api "$root"
 	kernel=$(echo "$root"/boot/vmlinuz-*)
+	# The first boot is the one on which presets, which Ignition writes, count.
+	# Without the last word, Debian's is to enable all that is installed.
+	echo uninitialized >"$root/etc/machine-id"
+	echo 'disable *' >"$root/usr/lib/systemd/system-preset/99-default.preset"
 	chroot "$root" env TMPDIR=/tmp dracut --quiet --force --no-hostonly --no-early-microcode --add ignition \
 		--add-drivers "qemu_fw_cfg virtio_blk virtio_pci ext4" \
 		--kver "${kernel##*/vmlinuz-}" "/boot/initrd.img-${kernel##*/vmlinuz-}"

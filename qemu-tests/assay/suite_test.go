@@ -128,12 +128,17 @@ func sabotaged(t *testing.T, change func(*layers.Plan)) built {
 	return b
 }
 
-// artefacts is where a test's machines write.
+// artefacts is where a test's machines write, empty at first: logs are appended.
 func artefacts(t *testing.T) string {
+	t.Helper()
 	if *keep == "" {
 		return t.TempDir()
 	}
-	return filepath.Join(*keep, strings.ReplaceAll(t.Name(), "/", "-"))
+	dir := filepath.Join(*keep, strings.ReplaceAll(t.Name(), "/", "-"))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func newLab(t *testing.T, b built) (*Lab, Identity) {
