@@ -11,7 +11,7 @@ const (
 	TreeInitrd   Tree = "initrd"   // dracut and what it copies into the initrd
 	TreeTools    Tree = "tools"    // file system, boot and QEMU programs
 	TreeCompiler Tree = "compiler" // builds Ignition
-	TreeAudit    Tree = "audit"    // what a deep assay runs against the machine
+	TreeAudit    Tree = "audit"    // what a deep assay and the tests run against the machine
 )
 
 // extracted trees hold files only: no maintainer script runs in them, and
@@ -30,6 +30,6 @@ func toolPackages() map[Tree][]string {
 			"libc6", "ovmf", "qemu-system-x86", "qemu-utils", "seabios",
 		},
 		TreeCompiler: {"gcc", "libblkid-dev", "libc6-dev"},
-		TreeAudit:    {"libc6", "lynis", "python3", "ssh-audit"},
+		TreeAudit:    {"chrony", "libc6", "lynis", "python3", "ssh-audit"},
 	}
 }

@@ -67,6 +67,11 @@ func serviceChecks() []layers.Check {
 			Sabotage: "systemctl stop --job-mode=ignore-dependencies nftables.service",
 		},
 		{
+			ID: "nftables.sandbox", Title: "nft runs in a sandbox",
+			Exposure: &layers.ExposureCheck{Unit: "nftables.service", Max: maxExposure},
+			Sabotage: layers.SabotageSandbox("nftables.service"),
+		},
+		{
 			ID: "nftables.fails-closed", Title: "networking requires the firewall",
 			Command: &layers.CommandCheck{
 				Argv: []string{"systemctl", "show", "--property=Requires", "systemd-networkd.service"}, Contains: "nftables.service",

@@ -29,7 +29,7 @@ func units() []layers.Unit {
 	return []layers.Unit{
 		enabled("systemd-networkd.service", "brings up the network and the tunnel", identity, sandbox(networkdSandbox)),
 		enabled("systemd-resolved.service", "asks the resolvers that DHCP names", sandbox(resolvedSandbox)),
-		enabled("dbus-broker.service", "the bus on which systemd's programs talk"),
+		enabled("dbus-broker.service", "the bus on which systemd's programs talk", sandbox(busSandbox)),
 		{Name: "ingot-status.service", Enabled: &on, Contents: status, Why: "says on the console what state this machine is in"},
 		{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}, Why: "/tmp is memory, and no program starts from it"},
 		// It is bound to networkd and would be reported as failed.

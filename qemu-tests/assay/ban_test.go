@@ -33,7 +33,6 @@ var (
 // proven; meanwhile who fails to log in is banned, twice for long; then it is
 // closed.
 func TestExposedThenClosed(t *testing.T) {
-	notYet(t)
 	closed := image(t)
 	open := exposed(t)
 	lab, id := newLab(t, open)
@@ -74,24 +73,29 @@ func TestExposedThenClosed(t *testing.T) {
 // exposed is the image of the example with SSH open to the internet.
 func exposed(t *testing.T) built {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(*folder, "ingot.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const closed = "\n  ssh: {}\n"
-	if !strings.Contains(string(text), closed) {
-		t.Fatalf("the example has no line %q", closed)
-	}
-	other := t.TempDir()
-	changed := strings.Replace(string(text), closed, "\n  ssh: {expose: internet}\n", 1)
-	if err := os.WriteFile(filepath.Join(other, "ingot.yaml"), []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	b, err := buildFolder(t.Context(), other, t.TempDir(), nil)
+	b, err := buildFolder(t.Context(), changedExample(t, "\n  ssh: {}\n", "\n  ssh: {expose: internet}\n"), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// changedExample is a folder with the example's file, one text in it replaced.
+func changedExample(t *testing.T, old, replacement string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(*folder, "ingot.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		t.Fatalf("the example has no text %q", old)
+	}
+	dir := t.TempDir()
+	changed := strings.Replace(string(text), old, replacement, 1)
+	if err := os.WriteFile(filepath.Join(dir, "ingot.yaml"), []byte(changed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 const hostKeyFile = "/var/lib/ingot/ssh/ssh_host_ed25519_key.pub"

@@ -89,7 +89,6 @@ func TestConfigOnConfigDrive(t *testing.T) {
 // the machine waits for it, in the initrd, nobody else gets an answer. At the
 // second boot the service has cloud-config, and the last good config stays.
 func TestConfigFromMetadata(t *testing.T) {
-	notYet(t)
 	b := image(t)
 	lab, id := newLab(t, b)
 	service := &metadataService{config: id.Instance, probe: func() { unanswered(t, lab) }}

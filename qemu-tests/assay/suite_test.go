@@ -27,18 +27,6 @@ import (
 // These tests boot real images in QEMU. They build the openclaw example with
 // the cache that everything else uses; -short leaves them out.
 
-// unproven runs the tests that were not yet seen to pass.
-var unproven = flag.Bool("unproven", false, "run the tests that have not passed yet, too")
-
-// notYet skips a test that has not been seen to pass: it shows what is to be
-// made work, and must not stand for something that works.
-func notYet(t *testing.T) {
-	t.Helper()
-	if !*unproven {
-		t.Skip("has not passed yet; make unproven runs it")
-	}
-}
-
 var keep = flag.String("artefacts", "", "keep console logs and packets of the machines in this folder")
 
 // folder has the server that the tests build; with another one, run the tests
@@ -354,6 +342,24 @@ func TestBrokenRulesetIsRefused(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "layer nftables: /usr/sbin/nft") {
 		t.Errorf("got %v, want a refusal that names the layer nftables", err)
+	}
+}
+
+// So it does a tree that holds what no image may.
+func TestBadTreeIsRefused(t *testing.T) {
+	image(t)
+	_, err := build(t.Context(), t.TempDir(), func(p *layers.Plan) {
+		for path, mode := range map[string]int{"/usr/bin/gcc": 0o755, "/usr/share/everybody": 0o666} {
+			p.Image.Files = append(p.Image.Files, layers.File{Path: path, Mode: mode, Contents: "x"})
+			p.Owner["file "+path] = "custom/bad"
+		}
+		p.Image.Directories = append(p.Image.Directories, layers.Directory{Path: "/usr/share/open", Mode: 0o777})
+		p.Owner["directory /usr/share/open"] = "custom/bad"
+	})
+	for _, want := range []string{"/usr/bin/gcc", "/usr/share/everybody", "/usr/share/open"} {
+		if err == nil || !strings.Contains(err.Error(), "layer custom/bad") || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want a refusal that names the layer and %s", err, want)
+		}
 	}
 }
 
