@@ -203,15 +203,14 @@ if [ -n "$printed" ]; then echo "$printed"; exit 1; fi`, v.Argv...))
 // units enables what the plan enables. As in an image, a unit that the plan
 // names and does not enable is not enabled, whatever its package did.
 func units(list []layers.Unit) []step {
-	var enable, disable, mask []string
+	var enable, mask []string
+	disable := notEnabled(list)
 	for _, u := range list {
 		switch {
 		case u.Mask:
 			mask = append(mask, u.Name)
 		case u.Enabled != nil && *u.Enabled:
 			enable = append(enable, u.Name)
-		default:
-			disable = append(disable, u.Name)
 		}
 	}
 	var steps []step

@@ -19,7 +19,7 @@ const (
 Description=Take away what packages bring and this machine must not have
 DefaultDependencies=no
 After=local-fs.target
-Before=sysinit.target shutdown.target
+Before=sysinit.target shutdown.target systemd-networkd.service
 Conflicts=shutdown.target
 RequiresMountsFor=/usr /run
 
@@ -30,6 +30,8 @@ ExecStart=` + packagedPath + `
 
 [Install]
 WantedBy=sysinit.target
+# What is not as it should be does not face a network.
+RequiredBy=systemd-networkd.service
 `
 )
 
@@ -49,17 +51,18 @@ func listable(plan layers.Plan) Findings {
 	return found
 }
 
-// offUnlessNamed are the units of packages that layers have settings for and do
-// not enable. An image's base has nothing enabled; a stock system has what its
-// packages want, such as sshd on every address. Ignition's own way to disable
-// a unit fails in an initrd when the unit has an init script as well.
-func offUnlessNamed(units []layers.Unit) []string {
+// notEnabled are the units that layers name and do not enable. An image's base
+// has nothing enabled; a stock system has what its packages want, such as sshd
+// on every address. Ignition's own way to disable a unit fails in an initrd when
+// the unit has an init script as well.
+func notEnabled(units []layers.Unit) []string {
 	var names []string
 	for _, u := range units {
-		if u.Enabled == nil && !u.Mask && u.Contents == "" {
+		if !u.Mask && (u.Enabled == nil || !*u.Enabled) {
 			names = append(names, u.Name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -74,7 +77,7 @@ func afterPackages(f layers.Fragment, plan layers.Plan) layers.Fragment {
 		suid = append(suid, s.Path)
 	}
 	before := len(f.Files)
-	for name, lines := range map[string][]string{"removed": removed, "suid": suid, "off": offUnlessNamed(f.Units)} {
+	for name, lines := range map[string][]string{"removed": removed, "suid": suid, "off": notEnabled(f.Units)} {
 		if len(lines) > 0 {
 			f.Files = append(f.Files, layers.File{Path: packagedLists + "/" + name, Mode: 0o644, Contents: strings.Join(lines, "\n") + "\n"})
 		}

@@ -28,7 +28,7 @@ func TestWholeDoesToPackagesWhatABuildDoes(t *testing.T) {
 	config := string(c.Butane)
 	for _, want := range []string{
 		"/usr/lib/ingot/packaged/suid", "/usr/bin/sudo\n", "/usr/bin/su's\n", "/usr/lib/ingot/packaged/removed", "/usr/bin/gcc*\n", "ingot-packaged.service",
-		"/usr/lib/ingot/packaged/off", "inline: |\n          sshd.service\n    -",
+		"/usr/lib/ingot/packaged/off", "inline: |\n          own.service\n          sshd.service\n    -",
 	} {
 		if !strings.Contains(config, want) {
 			t.Errorf("the config lacks %q:\n%s", want, config)

@@ -67,6 +67,9 @@ const (
 	Certificate         = "certificate"
 	CertificateExpired  = "certificate-expired"
 	CertificateForOther = "certificate-for-other"
+	// CertificateOfStranger is signed by nobody the machine knows. A sabotage
+	// has that authority's public key in $stranger.
+	CertificateOfStranger = "certificate-of-stranger"
 
 	OtherPrincipal = "ingot-assay-other"
 )

@@ -94,6 +94,7 @@ func (m *merger) add(layer string, c Contribution) {
 	}
 	for _, a := range c.Profiles {
 		m.claim(layer, "AppArmor profile "+a.Name)
+		m.claim(layer, "AppArmor profile of "+a.Unit)
 		a.Layer = layer
 		p.Profiles = append(p.Profiles, a)
 	}

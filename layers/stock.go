@@ -52,8 +52,16 @@ func stockFragment(f Fragment, sealed map[string]bool) Fragment {
 	f.Units = without(f.Units, func(v Unit) bool { return sealed["unit "+v.Name] })
 	for i, u := range f.Units {
 		f.Units[i].Dropins = without(u.Dropins, func(v Dropin) bool { return sealed["drop-in "+u.Name+".d/"+v.Name] })
+		if len(f.Units[i].Dropins) < len(u.Dropins) && f.Units[i].empty() {
+			f.Units[i].Name = "" // nothing is left to say about it
+		}
 	}
+	f.Units = without(f.Units, func(v Unit) bool { return v.Name == "" })
 	return f
+}
+
+func (u Unit) empty() bool {
+	return u.Enabled == nil && !u.Mask && u.Contents == "" && len(u.Dropins) == 0
 }
 
 // without is a copy: the plan belongs to the caller.

@@ -82,15 +82,18 @@ func checks(user string) []layers.Check {
 		},
 		{
 			ID: "admin.sudo", Title: "the administrator becomes root without a password",
-			Command: &layers.CommandCheck{Argv: []string{"runuser", "-u", user, "--", "sudo", "-n", "id", "-un"}, Contains: "root"},
+			Command:  &layers.CommandCheck{Argv: []string{"runuser", "-u", user, "--", "sudo", "-n", "id", "-un"}, Contains: "root"},
+			Sabotage: layers.SabotageEtc + " && : >/etc/sudoers.d/10-ingot-admin",
 		},
 		{
 			ID: "admin.no-password", Title: "the administrator has no password",
-			Command: &layers.CommandCheck{Argv: []string{"passwd", "-S", user}, Contains: user + " L "},
+			Command:  &layers.CommandCheck{Argv: []string{"passwd", "-S", user}, Contains: user + " L "},
+			Sabotage: layers.SabotageEtc + " && echo '" + user + ":sabotage' | chpasswd",
 		},
 		{
 			ID: "admin.root-locked", Title: "root has no password",
-			Command: &layers.CommandCheck{Argv: []string{"passwd", "-S", "root"}, Contains: "root L "},
+			Command:  &layers.CommandCheck{Argv: []string{"passwd", "-S", "root"}, Contains: "root L "},
+			Sabotage: layers.SabotageEtc + " && echo root:sabotage | chpasswd",
 		},
 		{
 			ID: "admin.home", Title: "the administrator's home is private",

@@ -29,6 +29,8 @@ const (
 	control  = "/sys/kernel/security/apparmor"
 	unitName = "apparmor.service"
 	dropin   = "10-ingot.conf"
+	// unitDropin is that of a service with a profile.
+	unitDropin = "40-apparmor.conf"
 )
 
 // Name implements [layers.Layer].
@@ -54,7 +56,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 			{
 				ID: "apparmor.denials", Title: "no service wanted what its profile forbids",
 				Command: &layers.CommandCheck{
-					Argv: []string{"sh", "-c", `journalctl --boot --dmesg --output=cat | grep 'apparmor="DENIED"' || :`}, Silent: true,
+					Argv: []string{"sh", "-c", `said=$(journalctl --boot --dmesg --output=cat) || exit 1; printf '%s\n' "$said" | grep 'apparmor="DENIED"'; :`}, Silent: true,
 				},
 				Sabotage: `echo 'apparmor="DENIED" operation="sabotage"' >/dev/kmsg && until journalctl --boot --dmesg --output=cat | grep -q DENIED; do sleep 0.2; done`,
 			},
@@ -80,10 +82,15 @@ func (Layer) Finish(plan layers.Plan) layers.Contribution {
 	if len(paths) == 0 {
 		return c
 	}
+	for _, p := range plan.Profiles {
+		c.Image.Units = append(c.Image.Units, layers.Unit{Name: p.Unit, Dropins: []layers.Dropin{{
+			Name: unitDropin, Contents: held(p), Why: "does not start without its profile",
+		}}})
+	}
 	// On a stock system Debian's own start loads all that there is.
-	c.Image.Units = []layers.Unit{{Name: unitName, Dropins: []layers.Dropin{{
+	c.Image.Units = append(c.Image.Units, layers.Unit{Name: unitName, Dropins: []layers.Dropin{{
 		Name: dropin, Contents: load(paths), Why: "loads the profiles of the layers, and no others",
-	}}}}
+	}}})
 	c.SealOnly = []layers.SealOnly{{What: "drop-in " + unitName + ".d/" + dropin, Why: "a stock system may have programs with profiles of their own"}}
 	return c
 }
@@ -95,13 +102,18 @@ func load(paths []string) string {
 	return fmt.Sprintf("[Service]\nExecStart=\nExecStart=%[1]s\nExecReload=\nExecReload=%[1]s\n", command)
 }
 
+// held makes the service fail closed: a profile that is not loaded is an error.
+func held(p layers.Profile) string {
+	return fmt.Sprintf("[Unit]\nAfter=%s\n\n[Service]\nAppArmorProfile=%s\n", unitName, p.Name)
+}
+
 // confined asks the kernel about the service's process.
 func confined(p layers.Profile) layers.Check {
 	name := strings.TrimSuffix(p.Unit, path.Ext(p.Unit))
-	const label = `cat "/proc/$(systemctl show --property=MainPID --value "$1")/attr/apparmor/current"`
+	const label = `echo "label: $(cat "/proc/$(systemctl show --property=MainPID --value "$1")/attr/apparmor/current")"`
 	return layers.Check{
 		ID: "apparmor.confined." + name, Title: p.Unit + " is held to its profile",
-		Command:  &layers.CommandCheck{Argv: []string{"sh", "-c", label, "sh", p.Unit}, Contains: p.Name + " (enforce)"},
+		Command:  &layers.CommandCheck{Argv: []string{"sh", "-c", label, "sh", p.Unit}, Contains: "label: " + p.Name + " (enforce)\n"},
 		Sabotage: fmt.Sprintf("printf %%s %s >%s/.remove", p.Name, control),
 	}
 }

@@ -26,6 +26,13 @@ func TestLoadsWhatThePlanHas(t *testing.T) {
 	if len(conflicts) > 0 {
 		t.Fatal(conflicts)
 	}
+	for _, unit := range []string{"own.service", "foreign.service"} {
+		if !slices.ContainsFunc(plan.Image.Units, func(u layers.Unit) bool {
+			return u.Name == unit && strings.Contains(u.Dropins[0].Contents, "\nAppArmorProfile=")
+		}) {
+			t.Errorf("%s would start without its profile", unit)
+		}
+	}
 	i := slices.IndexFunc(plan.Image.Units, func(u layers.Unit) bool { return u.Name == "apparmor.service" })
 	if i < 0 || len(plan.Image.Units[i].Dropins) != 1 || !*plan.Image.Units[i].Enabled {
 		t.Fatalf("units: %+v", plan.Image.Units)

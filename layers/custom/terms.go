@@ -124,6 +124,7 @@ func (l *loader) profile(x profile, at ...any) layers.Profile {
 		l.report(fmt.Sprintf("%q is not a service", x.Unit), "use a name such as my-app.service", join(at, "unit")...)
 	}
 	l.once("AppArmor profile", x.Name, join(at, "name"))
+	l.once("AppArmor profile of", x.Unit, join(at, "unit"))
 	l.why(x.Why, join(at, "why"))
 	return layers.Profile{Name: x.Name, Path: x.Path, Unit: x.Unit, Why: x.Why}
 }

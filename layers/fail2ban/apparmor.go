@@ -28,6 +28,7 @@ profile ` + profileName + ` /usr/bin/fail2ban-server flags=(attach_disconnected)
   /usr/bin/{python3*,dash,grep,ip,sed} mrix,
   /usr/sbin/nft mrix,
   ` + ignoreProgram + ` rix,
+  ` + rereadProgram + ` rix,
   /usr/{,local/}lib/** mr,
   /usr/{,bin/,sbin/} r,
   /usr/share/{nftables,iproute2,python3,zoneinfo}/{,**} r,

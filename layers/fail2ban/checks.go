@@ -59,7 +59,7 @@ func checks() []layers.Check {
 			Sabotage: "mount --bind /usr/bin/true " + ignoreProgram,
 		},
 		{
-			ID: "fail2ban.ban", Title: "a ban drops packets, and none of the tunnel's",
+			ID: "fail2ban.ban", Title: "a ban is in the firewall, and not for the tunnel",
 			Command: &layers.CommandCheck{
 				Argv: []string{"sh", "-c", ban}, Contains: `iifname != { "lo", "` + layers.TunnelInterface + `" } tcp dport`,
 			},

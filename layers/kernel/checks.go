@@ -17,8 +17,8 @@ func (l Layer) checks() []layers.Check {
 		},
 		{
 			ID: "kernel.core-sessions", Title: "programs in sessions leave no core dumps",
-			Command:  &layers.CommandCheck{Argv: []string{"sh", "-c", `[ "$(ulimit -Hc)" = 0 ]`}},
-			Sabotage: "mkdir /run/limits && echo 'root hard core unlimited' >/run/limits/core.conf && mount --bind /run/limits /etc/security/limits.d",
+			Command:  &layers.CommandCheck{Argv: []string{"runuser", "-u", "nobody", "--", "sh", "-c", `[ "$(ulimit -Hc)" = 0 ]`}},
+			Sabotage: "mkdir /run/limits && echo '* hard core unlimited' >/run/limits/core.conf && mount --bind /run/limits /etc/security/limits.d",
 		},
 		{
 			ID: "kernel.core-services", Title: "services leave no core dumps",
@@ -52,7 +52,7 @@ func (l Layer) argumentsCheck() layers.Check {
 	return layers.Check{
 		ID: "kernel.arguments", Title: "the kernel was started with the hardening arguments",
 		Command:  &layers.CommandCheck{Argv: append([]string{"sh", "-c", missing, "sh"}, texts...), Silent: true},
-		Sabotage: fmt.Sprintf("sed 's/ %s / /' /proc/cmdline >/run/cmdline && mount --bind /run/cmdline /proc/cmdline", sedPattern(texts[len(texts)-1])),
+		Sabotage: fmt.Sprintf("sed 's/ %s\\b//' /proc/cmdline >/run/cmdline && mount --bind /run/cmdline /proc/cmdline", sedPattern(texts[len(texts)-1])),
 	}
 }
 

@@ -140,6 +140,11 @@ func certificateChecks(user string) []layers.Check {
 			Sabotage: "date --set='1 hour ago'",
 		},
 		{
+			ID: "ssh.certificate-of-stranger." + user, Title: "one of another authority does not let " + user + " in",
+			SSHAuth:  &layers.SSHAuthCheck{User: user, Method: layers.CertificateOfStranger, Refused: true},
+			Sabotage: layers.SabotageEtc + ` && echo "$stranger" >>` + UserCAPath,
+		},
+		{
 			ID: "ssh.certificate-for-other." + user, Title: "one for somebody else does not let " + user + " in",
 			SSHAuth:  &layers.SSHAuthCheck{User: user, Method: layers.CertificateForOther, Refused: true},
 			Sabotage: rewritten("1i AuthorizedPrincipalsFile /etc/ssh/principals") + " && echo " + layers.OtherPrincipal + " >/etc/ssh/principals",

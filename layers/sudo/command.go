@@ -84,21 +84,34 @@ func programPath(text string) (string, *problem) {
 	case strings.HasPrefix(text, "/bin/"), strings.HasPrefix(text, "/sbin/"):
 		text = "/usr" + text
 	case !strings.HasPrefix(text, "/usr/") && !strings.HasPrefix(text, "/opt/"):
-		return "", refusef("put the program below /usr or /opt, which are sealed",
-			"%q is not in the sealed part of the image: whoever can write there becomes root", text)
+		return "", refusef(ownProgram, "%q is not in the sealed part of the image: whoever can write there becomes root", text)
 	}
 	if reason := escapes(path.Base(text)); reason != "" {
-		return "", refusef("write a program that does only what is needed, put it into the image, and name that", "%s %s: the account would be root", path.Base(text), reason)
+		return "", refusef(ownProgram, "%s %s: the account would be root", path.Base(text), reason)
+	}
+	if !slices.Contains(judged, text) && !isOwn(text) {
+		return "", refusef(ownProgram, "%s is a program of Debian's, and nobody has judged what it starts, reads or writes as root", path.Base(text))
 	}
 	return text, nil
 }
 
+const ownProgram = "write a program that does only what is needed, let a custom layer put it below /usr/local or /opt, and name that"
+
+// judged are the programs of packages whose arguments are looked at below.
+var judged = []string{"/usr/bin/systemctl", "/usr/bin/journalctl"}
+
+// isOwn tells programs of the owner's from those of packages, which never
+// install there (Debian Policy §9.1.2, Filesystem Hierarchy Standard §3.13).
+func isOwn(program string) bool {
+	return strings.HasPrefix(program, "/usr/local/") || strings.HasPrefix(program, "/opt/")
+}
+
 // arguments checks what follows the program.
 func arguments(program string, args []string) (command, *problem) {
-	switch path.Base(program) {
-	case "systemctl":
+	switch program {
+	case "/usr/bin/systemctl":
 		return systemctl(program, args)
-	case "journalctl":
+	case "/usr/bin/journalctl":
 		return journalctl(program, args)
 	}
 	for _, a := range args {
@@ -120,8 +133,14 @@ var (
 	looks = []string{"status", "show", "is-active", "is-enabled", "is-failed"}
 )
 
-// rootShells are units that give whoever sits at the console a root shell.
-var rootShells = []string{"debug-shell", "rescue", "emergency"}
+// reserved are what the names of units begin with that no service account may
+// start or stop, and why.
+var reserved = []struct{ prefixes, why string }{
+	{"debug-shell rescue emergency runlevel initrd breakpoint", "a root shell on the console"},
+	{"ssh systemd- nftables dbus wg ingot- sys- apparmor fail2ban user@ user- session- init. -", "what everybody's way in or safety depends on"},
+	{"reboot poweroff halt kexec soft-reboot shutdown exit ctrl-alt-del sleep suspend hibernate hybrid-sleep umount final " +
+		"default multi-user graphical basic sysinit sockets timers paths slices network local-fs remote-fs cryptsetup getty swap time- nss-", "the state of the whole machine"},
+}
 
 var systemctlOptions = regexp.MustCompile(`^(--no-pager|--no-block|--quiet|-q|--full|-l|--plain|--value|--lines=[0-9]+|--property=[A-Za-z]+)$`)
 
@@ -148,7 +167,7 @@ func systemctl(program string, args []string) (command, *problem) {
 		return command{}, refusef("name the units, such as openclaw*", "systemctl %s without a unit is not a minimal command", verb)
 	}
 	for _, u := range units {
-		if problem := unit(u); problem != nil {
+		if problem := unit(u, slices.Contains(acts, verb)); problem != nil {
 			return command{}, problem
 		}
 	}
@@ -170,15 +189,17 @@ func systemctlVerb(verb string, pager bool) *problem {
 	return nil
 }
 
-func unit(name string) *problem {
+func unit(name string, act bool) *problem {
 	const advice = "write a unit's name; one * may stand for the rest of a name that has three letters before it"
 	if !unitShape.MatchString(name) {
 		return refusef(advice, "%q is not the name of one service's units", name)
 	}
 	prefix, _, wild := strings.Cut(name, "*")
-	for _, shell := range rootShells {
-		if strings.HasPrefix(prefix, shell) || wild && strings.HasPrefix(shell, prefix) {
-			return refusef("name other units", "%q includes %s, a root shell on the console", name, shell)
+	for _, group := range reserved {
+		for other := range strings.FieldsSeq(group.prefixes) {
+			if act && (strings.HasPrefix(prefix, other) || wild && strings.HasPrefix(other, prefix)) {
+				return refusef("name other units, those of the account's own service", "%q includes %s, %s", name, other, group.why)
+			}
 		}
 	}
 	return nil

@@ -4,8 +4,8 @@ import "strings"
 
 // escapes says how a program would let its caller become root, empty when it
 // is not known to. The lists follow GTFOBins' "sudo" section and Debian's
-// packages; a program under another name is not recognised, which is why the
-// image has no writable place to put one.
+// packages. They explain; what keeps programs out that are not on them is that
+// only judged programs of packages are let through, and the owner's own.
 func escapes(program string) string {
 	// python3.13, vim.tiny and mount.cifs are what their first letters say.
 	stem := program

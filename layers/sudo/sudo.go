@@ -30,7 +30,9 @@ type Account struct {
 	// number, so it must not move when another account goes.
 	UID int `yaml:"uid"`
 	// Commands are what the account may run as root, each an absolute path
-	// with its arguments. "*" is for part of a unit's name in systemctl.
+	// with its arguments: /usr/bin/systemctl or /usr/bin/journalctl, or a program
+	// that a custom layer puts below /usr/local or /opt. "*" is for part of a
+	// unit's name in systemctl.
 	Commands []string `yaml:"commands" ingot:"required"`
 	// Why says what the account is for.
 	Why string `yaml:"why" ingot:"required"`

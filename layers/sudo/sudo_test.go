@@ -44,7 +44,7 @@ func TestRefused(t *testing.T) {
 		"/usr/bin/id\x00":                      "cannot be in one",
 		"/usr/bin/id\x1b[0m":                   "wildcard",
 		"/usr/bin/id é":                        "cannot be in one",
-		"/usr/bin/my-tool *":                   "any argument through",
+		"/opt/my-tool *":                       "any argument through",
 		"/usr/bin/systemctl":                   "without a verb",
 		"/usr/bin/systemctl *":                 "every verb",
 		"/usr/bin/systemctl restart":           "without a unit",
@@ -58,6 +58,12 @@ func TestRefused(t *testing.T) {
 		"/usr/bin/systemctl enable openclaw":   "edit, link and enable",
 		"/bin/systemctl status openclaw*":      "pager",
 		"/usr/bin/systemctl start deb*":        "root shell",
+		"/usr/bin/systemctl start runlevel1":   "root shell",
+		"/usr/bin/systemctl stop ssh.socket":   "way in",
+		"/usr/bin/systemctl stop nftables":     "way in",
+		"/usr/bin/systemctl restart sys*":      "way in",
+		"/usr/bin/systemctl start reboot":      "whole machine",
+		"/usr/bin/systemctl stop net*":         "whole machine",
 		"/usr/bin/systemctl start rescue":      "root shell",
 		"/usr/bin/journalctl --unit=openclaw":  "pager",
 		"/usr/bin/journalctl --no-pager":       "everybody's",
@@ -80,6 +86,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%q: %q, want %q in it; advice %q", text, got.message, reason, got.advice)
 		}
 	}
+	// What a review got past a list of known programs.
+	for text := range strings.Lines(judgedBefore) {
+		if _, got := parse(strings.TrimSpace(text)); got == nil {
+			t.Errorf("%s is allowed", text)
+		}
+	}
 	// The issue's list, one by one.
 	for name := range strings.FieldsSeq("vi less more man find awk perl python env tar nsenter mount docker podman bash dash ed nano python3 su sudo systemd-run ip git apt dpkg") {
 		if _, got := parse("/usr/bin/" + name + " x"); got == nil {
@@ -87,6 +99,25 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// judgedBefore are commands that are a root shell, or nearly, and on no list of
+// such programs.
+const judgedBefore = `/usr/bin/linux64
+	/usr/lib64/ld-linux-x86-64.so.2 /usr/bin/dash
+	/usr/sbin/sulogin -e
+	/usr/bin/fail2ban-client -i
+	/usr/bin/systemd-inhibit /usr/bin/bash
+	/usr/bin/ssh-agent /usr/bin/bash
+	/usr/bin/systemd-socket-activate --listen=9999 /usr/bin/bash
+	/usr/bin/networkctl edit wg0
+	/usr/bin/wg-quick up /tmp/x.conf
+	/usr/sbin/sshd -f /tmp/x
+	/usr/bin/wg showconf wg0
+	/usr/bin/dmesg -H
+	/usr/bin/xzless
+	/usr/bin/gcc-14
+	/usr/bin/login -f root
+	/usr/bin/true`
 
 func TestRendered(t *testing.T) {
 	t.Parallel()
@@ -176,7 +207,7 @@ func TestSudoAgrees(t *testing.T) {
 	const user = "daemon" // any account that this machine has
 	file := filepath.Join(t.TempDir(), "sudoers")
 	text := sudoers(Account{Name: user, Why: "x", Commands: []string{
-		"/usr/bin/systemctl restart openclaw*", "/usr/bin/systemctl status --no-pager openclaw*.service", "/usr/bin/id", "/usr/bin/printf --x=a:b",
+		"/usr/bin/systemctl restart openclaw*", "/usr/bin/systemctl status --no-pager openclaw*.service", "/opt/tool", "/usr/local/bin/tool --x=a:b",
 	}})
 	if err := os.WriteFile(file, []byte(text), 0o440); err != nil {
 		t.Fatal(err)
@@ -197,13 +228,15 @@ func TestSudoAgrees(t *testing.T) {
 		"/usr/bin/systemctl status --no-pager openclaw-axservice":           false,
 		"/usr/bin/systemctl status openclaw-a.service":                      false,
 		"/usr/bin/systemctl status --no-pager openclaw-a.service -o --help": false,
-		"/usr/bin/id":                 true,
-		"/usr/bin/id -u":              false,
-		"/usr/bin/printf --x=a:b":     true,
-		"/usr/bin/printf --x=a:b c":   false,
-		"/usr/bin/sha256sum /etc/foo": false,
+		"/opt/tool":                     true,
+		"/opt/tool -u":                  false,
+		"/usr/local/bin/tool --x=a:b":   true,
+		"/usr/local/bin/tool --x=a:b c": false,
+		"/usr/bin/sha256sum /etc/foo":   false,
 	} {
-		script := `mount --bind "$1" /etc/sudoers && shift && exec sudo -l -U "$@"`
+		const tools = `mount -t tmpfs tmpfs /opt && mount -t tmpfs tmpfs /usr/local && mkdir /usr/local/bin &&
+			install -m 755 /dev/null /opt/tool && install -m 755 /dev/null /usr/local/bin/tool && `
+		script := tools + `mount --bind "$1" /etc/sudoers && shift && exec sudo -l -U "$@"`
 		argv := append([]string{"-m", "sh", "-c", script, "sh", file, user}, strings.Fields(line)...)
 		out, err := exec.CommandContext(t.Context(), "unshare", argv...).CombinedOutput()
 		if (err == nil) != allowed {

@@ -10,7 +10,8 @@ func checks() []layers.Check {
 		{ID: "system.running", Title: "systemd reached its goal", Sabotage: failUnit, Command: &layers.CommandCheck{
 			Argv: []string{"systemctl", "is-system-running", "--wait"}, Contains: "running",
 		}},
-		{ID: "system.root-sealed", Title: "/ cannot be written", File: &layers.FileCheck{Path: "/", ReadOnly: true}},
+		// Nothing makes EROFS writable: the sabotage is a shell that says so.
+		{ID: "system.root-sealed", Title: "/ cannot be written", File: &layers.FileCheck{Path: "/", ReadOnly: true}, Sabotage: "mount --bind /usr/bin/true /usr/bin/dash"},
 		{ID: "system.etc-sealed", Title: "/etc cannot be written", File: &layers.FileCheck{Path: "/etc", ReadOnly: true}, Sabotage: layers.SabotageEtc},
 		{ID: "system.usr-sealed", Title: "/usr cannot be written", File: &layers.FileCheck{Path: "/usr", ReadOnly: true}, Sabotage: layers.SabotageUsr},
 		{ID: "system.verity", Title: "the root is verified by dm-verity", Command: &layers.CommandCheck{
@@ -32,7 +33,7 @@ func checks() []layers.Check {
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/var"}, Contains: "nosuid,nodev,noexec",
 		}, Sabotage: "mount -o remount,exec /var"},
 		{ID: "system.journal", Title: "the journal is kept, and has a limit", Command: &layers.CommandCheck{
-			Argv: []string{"sh", "-c", "ls /var/log/journal/*/system.journal && grep -x 'SystemMaxUse=.*' /etc/systemd/journald.conf.d/10-ingot.conf"}, Contains: "SystemMaxUse=256M",
+			Argv: []string{"sh", "-c", "ls /var/log/journal/*/system.journal && journalctl --boot --unit=systemd-journald --output=cat | grep 'System Journal'"}, Contains: "max 256M",
 		}, Sabotage: "mv /var/log/journal /var/log/journal.away"},
 		{ID: "system.umask", Title: "what people make is not readable by everybody", File: &layers.FileCheck{
 			Path: "/etc/login.defs", Owner: "root:root", Mode: 0o644, Contains: "UMASK 027", ReadOnly: true,
@@ -42,7 +43,7 @@ func checks() []layers.Check {
 		}, Sabotage: "mkdir -p /run/bus/usb && mount --bind /run/bus /sys/bus"},
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
-		}},
+		}, Sabotage: layers.SabotageEtc + " && sed -i s/myhostname// /etc/nsswitch.conf"},
 		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}, Sabotage: listen},
 	}...)
 }

@@ -2,6 +2,7 @@ package system
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
 
@@ -27,6 +28,21 @@ Options=bind,exec,nosuid,nodev
 [Install]
 WantedBy=sysinit.target
 `
+
+// execChecks want programs to start from those folders, and from no other.
+func execChecks(state []layers.State) []layers.Check {
+	var list []layers.Check
+	for _, s := range state {
+		if s.Exec {
+			list = append(list, layers.Check{
+				ID: "system.exec" + strings.ReplaceAll(s.Path, "/", "."), Title: "programs start from " + s.Path,
+				Command:  &layers.CommandCheck{Argv: []string{"findmnt", "-no", "OPTIONS", s.Path}, Contains: "nosuid,nodev", Lacks: "noexec"},
+				Sabotage: "mount -o remount,bind,nosuid,nodev,noexec " + s.Path,
+			})
+		}
+	}
+	return list
+}
 
 // execMounts are for the state that holds programs.
 func execMounts(state []layers.State) []layers.Unit {

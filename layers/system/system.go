@@ -82,6 +82,10 @@ func (Layer) Finish(plan layers.Plan) layers.Contribution {
 		c.Image.Units = append(c.Image.Units, u)
 		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "unit " + u.Name, Why: "a stock system has file systems of its own"})
 	}
+	for _, k := range execChecks(plan.State) {
+		c.Checks = append(c.Checks, k)
+		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "check " + k.ID, Why: "a stock system has file systems of its own"})
+	}
 	for _, f := range repart {
 		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: "a stock system has no slots"})
 	}

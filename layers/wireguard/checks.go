@@ -49,7 +49,7 @@ func (l Layer) strangers() string {
 	for _, p := range l.Options.Peers {
 		keys = append(keys, "-e "+p.PublicKey)
 	}
-	return "wg show " + layers.TunnelInterface + " peers | grep -vxF " + strings.Join(keys, " ") + "; true"
+	return "peers=$(wg show " + layers.TunnelInterface + " peers) || exit 1; printf '%s\\n' \"$peers\" | grep -vxF " + strings.Join(keys, " ") + "; true"
 }
 
 // undeclaredAddresses is a command that prints what peers may send from and
@@ -61,7 +61,8 @@ func (l Layer) undeclaredAddresses() string {
 			addresses = append(addresses, "-e "+single(a).String())
 		}
 	}
-	return "wg show " + layers.TunnelInterface + " allowed-ips | cut -f 2 | tr ' ' '\\n' | grep -vxF " + strings.Join(addresses, " ") + "; true"
+	return "allowed=$(wg show " + layers.TunnelInterface + " allowed-ips) || exit 1; printf '%s\\n' \"$allowed\" | cut -f 2 | tr ' ' '\\n' | grep -vxF " +
+		strings.Join(addresses, " ") + "; true"
 }
 
 // networkChecks are about the options that not every server has.

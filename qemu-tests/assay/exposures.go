@@ -66,7 +66,7 @@ func judgeExposure(list []Exposure) (string, error) {
 			continue
 		}
 		seen = append(seen, fmt.Sprintf("%s %.1f", e.Unit, e.Level))
-		if e.Level > maxExposure && !strings.HasPrefix(e.Unit, "ssh") {
+		if e.Level > maxExposure && e.Unit != "ssh.service" {
 			exposed = append(exposed, fmt.Sprintf("%s is exposed at %.1f", e.Unit, e.Level))
 		}
 	}

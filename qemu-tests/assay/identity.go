@@ -26,6 +26,7 @@ type Identity struct {
 
 	admin        ssh.Signer
 	authority    ssh.Signer // signs users' certificates
+	stranger     ssh.Signer // an authority that nobody knows
 	secrets      ignition.Secrets
 	clientKey    string // WireGuard private key of the client
 	presharedKey string // of the client's, empty is none
@@ -54,8 +55,10 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	if id.admin, err = newKey(site.Admin.SecurityKeysOnly); err != nil {
 		return Identity{}, err
 	}
-	if id.authority, err = newKey(false); err != nil {
-		return Identity{}, err
+	for _, key := range []*ssh.Signer{&id.authority, &id.stranger} {
+		if *key, err = newKey(false); err != nil {
+			return Identity{}, err
+		}
 	}
 	line := authorizedKey(id.admin)
 	serverKey, serverPublic, err := wireguard.NewKeyPair(rand.Reader)

@@ -47,18 +47,20 @@ func (id Identity) method(c layers.SSHAuthCheck) (ssh.AuthMethod, error) {
 			return make([]string, len(questions)), nil
 		}), nil
 	case layers.Certificate:
-		return id.certificate(c.User, time.Now().Add(time.Hour))
+		return id.certificate(id.authority, c.User, time.Now().Add(time.Hour))
 	case layers.CertificateForOther:
-		return id.certificate(layers.OtherPrincipal, time.Now().Add(time.Hour))
+		return id.certificate(id.authority, layers.OtherPrincipal, time.Now().Add(time.Hour))
 	case layers.CertificateExpired:
-		return id.certificate(c.User, time.Now().Add(-30*time.Minute))
+		return id.certificate(id.authority, c.User, time.Now().Add(-30*time.Minute))
+	case layers.CertificateOfStranger:
+		return id.certificate(id.stranger, c.User, time.Now().Add(time.Hour))
 	}
 	return nil, fmt.Errorf("there is no login method %q", c.Method)
 }
 
 // certificate shows a key of which only the authority knows: the server has no
 // other reason to let it in. It is valid from two hours ago.
-func (id Identity) certificate(principal string, until time.Time) (ssh.AuthMethod, error) {
+func (id Identity) certificate(authority ssh.Signer, principal string, until time.Time) (ssh.AuthMethod, error) {
 	key, err := newKey(id.Plan.Site.Admin.SecurityKeysOnly)
 	if err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (id Identity) certificate(principal string, until time.Time) (ssh.AuthMetho
 		ValidAfter: uint64(time.Now().Add(-2 * time.Hour).Unix()), ValidBefore: uint64(until.Unix()),
 		Permissions: ssh.Permissions{Extensions: map[string]string{"permit-pty": ""}},
 	}
-	if err := cert.SignCert(rand.Reader, id.authority); err != nil {
+	if err := cert.SignCert(rand.Reader, authority); err != nil {
 		return nil, err
 	}
 	signer, err := ssh.NewCertSigner(cert, key)

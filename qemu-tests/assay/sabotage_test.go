@@ -110,9 +110,7 @@ func TestSabotage(t *testing.T) {
 	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
 	s := up(t, m)
 	r := &run{lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell, fingerprint: s.fingerprint}
-	if err := m.Savevm(t.Context(), "healthy"); err != nil {
-		t.Fatal(err)
-	}
+	s.snapshot(t, "healthy")
 	var matrix []outcome
 	all := t // a connection outlives the subtest that makes it
 	for _, sab := range list {
@@ -139,7 +137,7 @@ func (r *run) sabotage(t *testing.T, sab sabotage) outcome {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), r.lab.Timeout(30*time.Second))
 	defer cancel()
-	out, err := r.shell.Run(ctx, "sh", "-c", sab.command)
+	out, err := r.shell.Run(ctx, "sh", "-c", "stranger='"+authorizedKey(r.id.stranger)+"'\n"+sab.command)
 	if err != nil || out.Exit != 0 {
 		t.Fatalf("%s: %v, exit %d: %s", sab.command, err, out.Exit, out.Stderr)
 	}

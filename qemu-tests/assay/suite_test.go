@@ -169,6 +169,8 @@ func up(t *testing.T, m *Booted) session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tunnel.Close() })
+	connected := time.Now()
+	defer func() { t.Logf("logged in %.1f s after the handshake", time.Since(connected).Seconds()) }()
 	fingerprint, err := m.AwaitUp(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +181,18 @@ func up(t *testing.T, m *Booted) session {
 	}
 	t.Cleanup(func() { shell.Close() })
 	return session{m, tunnel, shell, fingerprint}
+}
+
+// snapshot saves the machine. QEMU's TCG never lets the time stamp counter go
+// back (cpu_ticks_prev): after a restore a kernel that reads the time from it
+// would be thrown forward by all the time since the snapshot, and each of its
+// timeouts would be over at once.
+func (s session) snapshot(t *testing.T, name string) {
+	t.Helper()
+	s.must(t, "sh", "-c", "cd /sys/devices/system/clocksource/clocksource0 && if grep -qx tsc current_clocksource; then echo hpet >current_clocksource; fi")
+	if err := s.Savevm(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // must runs a command that has to succeed.

@@ -28,6 +28,12 @@ const notThroughTime = time.Second
 
 // through lets a peer send to the internet.
 func (r *run) through(ctx context.Context, c plan.ThroughCheck) (string, error) {
+	// A tunnel that leads nowhere would let nothing through either.
+	conn, err := r.tunnel.DialContext(ctx, "tcp", net.JoinHostPort(r.id.serverTunnel, r.id.sshPort))
+	if err != nil {
+		return "", fmt.Errorf("the server itself cannot be reached through the tunnel: %w", err)
+	}
+	conn.Close()
 	var seen []string
 	for _, path := range []struct{ to, from netip.AddrPort }{
 		{remote4, netip.AddrPortFrom(r.lab.Machine.IPv4(), 0)}, {remote6, netip.AddrPortFrom(r.lab.Machine.IPv6(), 0)},
