@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"ingot/layers"
 	"ingot/layers/custom"
 )
 
@@ -21,7 +22,7 @@ func (d *decoder) custom(folders []string) []placed {
 	names := map[string]bool{}
 	for i, folder := range folders {
 		at := []any{"layers", "custom", i}
-		name := "custom/" + path.Base(filepath.ToSlash(folder))
+		name := layers.CustomPrefix + path.Base(filepath.ToSlash(folder))
 		if names[name] {
 			d.findings = append(d.findings, d.doc.Finding(at, false,
 				fmt.Sprintf("a second custom layer is called %q", clip(path.Base(folder))), "give the folders different names"))

@@ -2,7 +2,10 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"ingot/config/document"
 	"ingot/layers"
@@ -143,6 +146,12 @@ func (d *decoder) merge(site layers.Site, list []placed) layers.Plan {
 			l = named[c.First]
 		}
 		d.findings = append(d.findings, d.claimed(l, c.What, c.Error(), "leave it to one of the two"))
+	}
+	for _, p := range plan.Profiles {
+		if strings.HasPrefix(p.Layer, layers.CustomPrefix) && !slices.Contains(plan.LayerNames, apparmor.Layer{}.Name()) {
+			d.findings = append(d.findings, d.claimed(named[p.Layer], "AppArmor profile "+p.Name,
+				fmt.Sprintf("the profile %s is loaded by nobody: the layer apparmor is off", clip(p.Name)), "add apparmor to layers"))
+		}
 	}
 	if len(conflicts) == 0 {
 		d.findings = append(d.findings, d.lockouts(layers.WayIn(plan), list)...)

@@ -13,6 +13,10 @@ package layers
 // instance and not to the image.
 const TunnelInterface = "wg0"
 
+// CustomPrefix is what the name of a layer begins with that is a folder of the
+// owner's.
+const CustomPrefix = "custom/"
+
 // Site is the part of ingot.yaml that belongs to no layer.
 type Site struct {
 	Name     string // image name, also the default hostname

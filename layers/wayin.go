@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -95,6 +96,7 @@ func WayIn(p Plan) []Lockout {
 	for _, f := range p.Firewalls {
 		w.units(f.Layer, f.Units)
 	}
+	w.untouched()
 	for _, l := range LayersOff(p.LayerNames) {
 		w.report(l.Layer, l.Link, l.Advice, "%s", l.Message)
 	}
@@ -237,6 +239,57 @@ func (w *wayIn) units(layer string, names []string) {
 			Message: fmt.Sprintf("nobody would be able to log in: the unit %s is masked", u.Name),
 		})
 	}
+}
+
+// untouched wants no custom layer to change what those units do: what is in them
+// is not read here.
+func (w *wayIn) untouched() {
+	var needed []string
+	for _, e := range w.plan.Entrances {
+		needed = append(needed, e.Units...)
+	}
+	for _, t := range w.plan.Tunnels {
+		needed = append(needed, t.Units...)
+	}
+	for _, f := range w.plan.Firewalls {
+		needed = append(needed, f.Units...)
+	}
+	for _, what := range slices.Sorted(maps.Keys(w.plan.Owner)) {
+		owner := w.plan.Owner[what]
+		unit := unitOf(what)
+		all := slices.Contains([]string{"service", "socket", "device"}, unit) // drop-ins of every such unit
+		if !strings.HasPrefix(owner, CustomPrefix) || !all && !slices.Contains(needed, unit) {
+			continue
+		}
+		if all {
+			unit = "every " + unit
+		}
+		w.add(Lockout{
+			Layer: owner, Link: "unit", What: what, Advice: "leave it as it is",
+			Message: fmt.Sprintf("nobody may be able to log in: %s changes %s", owner, unit),
+		})
+	}
+}
+
+// unitOf is the unit that a claim is about, or its kind for drop-ins of all of
+// that kind; empty for other claims.
+func unitOf(what string) string {
+	kind, name, _ := strings.Cut(what, " ")
+	switch kind {
+	case "unit":
+		return name
+	case "drop-in":
+		unit, _, _ := strings.Cut(name, ".d/")
+		return unit
+	case "file", "directory":
+		for _, folder := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/usr/local/lib/systemd/system/"} {
+			if below, ok := strings.CutPrefix(name, folder); ok {
+				first, _, _ := strings.Cut(below, "/")
+				return strings.TrimSuffix(first, ".d")
+			}
+		}
+	}
+	return ""
 }
 
 func list(names []string) string {

@@ -94,7 +94,24 @@ func targetProblem(p string) (message, advice string) {
 	case within(p, "/etc/ingot"):
 		return fmt.Sprintf("%s belongs to the machine's identity", p), "write elsewhere: an image holds no secrets"
 	}
+	for _, r := range reserved {
+		if within(p, strings.Fields(r.paths)...) {
+			return fmt.Sprintf("%s decides %s", p, r.what), r.advice
+		}
+	}
 	return "", ""
+}
+
+// reserved are paths that could lock everybody out, or let somebody in, and what
+// to use instead. The layers that own such files are looked at as a whole.
+var reserved = []struct{ paths, what, advice string }{
+	{"/etc/sudoers /etc/sudoers.d", "who may become root", "use the layer sudo"},
+	{"/etc/ssh /etc/pam.conf /etc/pam.d /etc/security /etc/nologin /etc/nsswitch.conf", "who may log in", "use the options of the layer ssh"},
+	{"/etc/passwd /etc/group /etc/shadow /etc/gshadow", "who has an account", "use passwd: in " + ConfigName},
+	{"/etc/systemd/network /usr/lib/systemd/network /etc/systemd/networkd.conf /etc/systemd/networkd.conf.d /usr/lib/systemd/networkd.conf.d",
+		"how the machine is reached", "leave the network as it is"},
+	{"/etc/modprobe.d /usr/lib/modprobe.d", "which modules the kernel loads", "use the options of the layer kernel"},
+	{"/etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d", "settings of the kernel", "use the options of the layer sysctl"},
 }
 
 func within(p string, folders ...string) bool {
@@ -183,7 +200,8 @@ func (l *loader) kernelArgument(argument string, at ...any) {
 		claim = argument
 	}
 	l.once("kernel argument", claim, at)
-	if slices.Contains([]string{"init", "rdinit", "root", "roothash", "ro", "rw", "systemd.verity"}, name) {
-		l.report(fmt.Sprintf("the kernel argument %s is the image's own", name), "remove it: the sealed root depends on it", at...)
+	own := []string{"init", "rdinit", "root", "roothash", "ro", "rw", "single", "s", "S", "1", "2", "3", "4", "5", "emergency", "rescue"}
+	if slices.Contains(own, name) || strings.HasPrefix(name, "systemd.") || strings.HasPrefix(name, "rd.") {
+		l.report(fmt.Sprintf("the kernel argument %s is the image's own", name), "remove it: the sealed root and the way in depend on it", at...)
 	}
 }

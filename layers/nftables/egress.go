@@ -153,8 +153,8 @@ const egressEssentials = `
 		meta nfproto ipv6 udp sport 546 udp dport 547 accept comment "DHCPv6"
 		ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
 		ip6 hoplimit 1 icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept
-		ip daddr { 169.254.169.254, 169.254.42.42 } tcp dport 80 accept comment "instance metadata, of root by the rule above"
-		ip6 daddr { fd00:ec2::254, fd00:42::42 } tcp dport 80 accept comment "instance metadata, of root by the rule above"
+		` + metadata4 + ` accept comment "instance metadata, of root by the rule above"
+		` + metadata6 + ` accept comment "instance metadata, of root by the rule above"
 `
 
 // notAllowed is the comment of the rules that reject.

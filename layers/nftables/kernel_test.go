@@ -194,7 +194,7 @@ func (n network) forward(t *testing.T) {
 		}
 		n.expect(t, n.stranger, "", "10.8.0.2:80", dropped)
 		n.expect(t, n.peer, "", "169.254.169.254:80", arrived) // a reset, counted
-		if c := must(t, "nft", "list", "chain", "inet", table, "forwarded"); !strings.Contains(c, "tcp dport 80 counter packets 1 ") {
+		if c := must(t, "nft", "list", "chain", "inet", table, "forwarded"); !strings.Contains(c, "tcp dport { 80, 32526 } counter packets 1 ") {
 			t.Errorf("the metadata service was reached through the machine:\n%s", c)
 		}
 	}

@@ -21,6 +21,8 @@ func keyProblem(key string) (message, advice string) {
 		return fmt.Sprintf("%q is not a dotted sysctl key", key), "write dots between the parts, such as net.ipv4.ip_forward"
 	case strings.Contains(key, "*"):
 		return fmt.Sprintf("%q matches many settings", key), "name each one; for network interfaces use net.ipv4.conf.all and net.ipv4.conf.default"
+	case key == "kernel.modules_disabled":
+		return "without modules there is neither firewall nor tunnel: both load theirs after this setting", "remove it"
 	case !regexp.MustCompile(keyShape).MatchString(key):
 		return fmt.Sprintf("%q is not a sysctl key", key), "use a key as sysctl -a prints it, such as kernel.sysrq"
 	}

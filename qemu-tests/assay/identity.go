@@ -28,6 +28,7 @@ type Identity struct {
 	authority    ssh.Signer // signs users' certificates
 	stranger     ssh.Signer // an authority that nobody knows
 	secrets      ignition.Secrets
+	serverKey    string // WireGuard private key of the machine
 	clientKey    string // WireGuard private key of the client
 	presharedKey string // of the client's, empty is none
 	serverPublic string
@@ -50,7 +51,17 @@ const (
 // NewIdentity makes throw-away keys and the instance config that installs
 // them, from the same layers that made the image.
 func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
-	id := Identity{serverTunnel: serverTunnel, clientTunnel: clientTunnel}
+	private, public, err := wireguard.NewKeyPair(rand.Reader)
+	if err != nil {
+		return Identity{}, err
+	}
+	return Identity{serverKey: private, serverPublic: public}.Successor(site, list)
+}
+
+// Successor is another identity of the same server: with its WireGuard key, and
+// without anybody who could get in before.
+func (id Identity) Successor(site layers.Site, list []layers.Layer) (Identity, error) {
+	id = Identity{serverKey: id.serverKey, serverPublic: id.serverPublic, serverTunnel: serverTunnel, clientTunnel: clientTunnel}
 	var err error
 	if id.admin, err = newKey(site.Admin.SecurityKeysOnly); err != nil {
 		return Identity{}, err
@@ -61,15 +72,11 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 		}
 	}
 	line := authorizedKey(id.admin)
-	serverKey, serverPublic, err := wireguard.NewKeyPair(rand.Reader)
-	if err != nil {
-		return Identity{}, err
-	}
 	clientKey, clientPublic, err := wireguard.NewKeyPair(rand.Reader)
 	if err != nil {
 		return Identity{}, err
 	}
-	id.serverPublic, id.clientKey = serverPublic, clientKey
+	id.clientKey = clientKey
 
 	site.Hostname = "assay"
 	site.Admin.Keys = []string{line}
@@ -107,7 +114,7 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 	id.secrets = func(slot layers.SecretSlot) ([]byte, error) {
 		switch {
 		case slot.Name == wireguard.PrivateKeySlot:
-			return []byte(serverKey + "\n"), nil
+			return []byte(id.serverKey + "\n"), nil
 		case slot.Name == wireguard.PresharedKeySlot+"assay":
 			return []byte(id.presharedKey + "\n"), nil
 		}

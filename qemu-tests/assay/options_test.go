@@ -1,9 +1,12 @@
 package assay
 
 import (
+	"errors"
 	"os"
 	"testing"
 
+	"ingot/config"
+	"ingot/layers/system"
 	"ingot/qemu-tests/vm"
 )
 
@@ -48,4 +51,20 @@ func (v Verdict) has(id string) bool {
 		}
 	}
 	return false
+}
+
+// A check that was never seen failing is none: all have a way to be.
+func TestEveryCheckHasASabotage(t *testing.T) {
+	t.Parallel()
+	for _, folder := range []string{"../../examples/openclaw", "../../examples/web", everything} {
+		loaded, findings, err := config.Load(folder, system.Layer{})
+		if err != nil || len(findings) > 0 {
+			t.Fatal(errors.Join(err, config.Render(os.Stderr, findings)))
+		}
+		for _, c := range loaded.Plan.Checks {
+			if c.Sabotage == "" {
+				t.Errorf("%s: no sabotage for %s", folder, c.ID)
+			}
+		}
+	}
 }

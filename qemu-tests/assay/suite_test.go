@@ -421,13 +421,16 @@ func TestStateMovesToNewImage(t *testing.T) {
 	reprovisioned(t, lab, b, id, host, BootOptions{Image: next.Image, Firmware: vm.BIOS, After: m, Disks: disks})
 }
 
-// reprovisioned gives a machine another identity: whoever got in with the old
-// one is out, and it is still the same machine.
+// reprovisioned gives a machine another identity of the same server: whoever got
+// in with the old one is out, and it is still the same machine.
 func reprovisioned(t *testing.T, lab *Lab, b built, old Identity, host string, o BootOptions) {
 	t.Helper()
-	id, err := NewIdentity(b.loaded.Plan.Site, b.loaded.Layers)
+	id, err := old.Successor(b.loaded.Plan.Site, b.loaded.Layers)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if id.serverPublic != old.serverPublic {
+		t.Fatal("the old client would speak to another server")
 	}
 	o.Instance = id.Instance
 	m := boot(t, lab, id, o)
