@@ -30,7 +30,7 @@ profile ` + profileName + ` /usr/bin/fail2ban-server flags=(attach_disconnected)
   ` + ignoreProgram + ` rix,
   ` + rereadProgram + ` rix,
   /usr/{,local/}lib/** mr,
-  /usr/{,bin/,sbin/} r,
+  /usr/{,bin/,sbin/,libexec/ingot/} r,
   /usr/share/{nftables,iproute2,python3,zoneinfo}/{,**} r,
   /etc/{fail2ban,iproute2,python3*}/{,**} r,
   /etc/{ld.so.cache,localtime,nsswitch.conf,passwd,group,machine-id,hostname,host.conf,hosts,services,protocols,gai.conf,resolv.conf,ssl/openssl.cnf} r,

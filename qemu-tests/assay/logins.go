@@ -17,7 +17,7 @@ func (r *run) auth(ctx context.Context, c layers.SSHAuthCheck) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client, err := r.machine.login(ctx, r.tunnel, c.User, r.fingerprint, method)
+	client, err := r.machine.patientLogin(ctx, r.tunnel, c.User, r.fingerprint, method)
 	if err == nil {
 		client.Close()
 		if c.Refused {

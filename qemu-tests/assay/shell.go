@@ -20,8 +20,9 @@ type Shell struct {
 	client *ssh.Client
 }
 
-// sshTime is how long a connection and its login may take under KVM.
-const sshTime = 10 * time.Second
+// sshTime is how long a connection and its login may take under KVM, and longer
+// than sshd shuts an address out for after a few refusals.
+const sshTime = 30 * time.Second
 
 // login tries one way to authenticate through the tunnel. The host key must
 // be the one whose fingerprint the console showed.
@@ -53,22 +54,28 @@ func (b *Booted) login(ctx context.Context, t *internet.Tunnel, user, fingerprin
 
 // Shell logs in as the administrator.
 func (b *Booted) Shell(ctx context.Context, t *internet.Tunnel, fingerprint string) (*Shell, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
-	defer cancel()
-	c, err := b.login(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
-	// While sshd's socket comes up with the tunnel's interface, connections are
-	// refused or reset: a person would try again.
-	for err != nil && ctx.Err() == nil && !isAuthFailure(err) {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-			c, err = b.login(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
-		}
-	}
+	c, err := b.patientLogin(ctx, t, b.id.Plan.Site.Admin.User, fingerprint, ssh.PublicKeys(b.id.admin))
 	if err != nil {
 		return nil, b.Failure(fmt.Errorf("log in with the administrator's key: %w", err))
 	}
 	return &Shell{client: c}, nil
+}
+
+// patientLogin tries again what the server did not judge, as a person would:
+// connections are refused or reset while sshd's socket comes up with the
+// tunnel's interface, and for a while after a few refusals (PerSourcePenalties).
+func (b *Booted) patientLogin(ctx context.Context, t *internet.Tunnel, user, fingerprint string, method ssh.AuthMethod) (*ssh.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
+	defer cancel()
+	c, err := b.login(ctx, t, user, fingerprint, method)
+	for err != nil && ctx.Err() == nil && !isAuthFailure(err) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+			c, err = b.login(ctx, t, user, fingerprint, method)
+		}
+	}
+	return c, err
 }
 
 // Close ends the connection.
