@@ -24,7 +24,7 @@ profile ` + profileName + ` /usr/bin/fail2ban-server flags=(attach_disconnected)
   signal (receive) peer=unconfined,
 
   # Programs, and Python.
-  /usr/bin/fail2ban-server r,
+  /usr/bin/fail2ban-{server,client} r,
   /usr/bin/{python3*,dash,grep,ip,sed} mrix,
   /usr/sbin/nft mrix,
   ` + ignoreProgram + ` rix,
