@@ -147,7 +147,7 @@ func certificateChecks(user string) []layers.Check {
 		{
 			ID: "ssh.certificate-for-other." + user, Title: "one for somebody else does not let " + user + " in",
 			SSHAuth:  &layers.SSHAuthCheck{User: user, Method: layers.CertificateForOther, Refused: true},
-			Sabotage: rewritten("1i AuthorizedPrincipalsFile /etc/ssh/principals") + " && echo " + layers.OtherPrincipal + " >/etc/ssh/principals",
+			Sabotage: rewritten("1i AuthorizedPrincipalsFile /etc/ssh/principals") + " && echo " + layers.OtherPrincipal + " >/etc/ssh/principals && chmod 0644 /etc/ssh/principals",
 		},
 	}
 }

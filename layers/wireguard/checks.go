@@ -15,8 +15,9 @@ func (l Layer) checks() []layers.Check {
 			Command: &layers.CommandCheck{
 				Argv: []string{"wg", "show", wg, "listen-port"}, Contains: fmt.Sprintf("%d\n", l.listenPort()),
 			},
-			// The tunnel goes on: the client follows the server to the other port.
-			Sabotage: "wg set " + wg + " listen-port 51999",
+			// The tunnel goes on: the client follows the server to the other port,
+			// whose packets the firewall lets through.
+			Sabotage: "nft insert rule inet ingot inbound udp dport 51999 accept && nft insert rule inet ingot outbound udp sport 51999 accept && wg set " + wg + " listen-port 51999",
 		},
 		{
 			ID: "wireguard.private-key", Title: "the tunnel's private key is readable by root and networkd only",

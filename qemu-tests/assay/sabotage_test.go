@@ -115,13 +115,15 @@ func TestSabotage(t *testing.T) {
 	all := t // a connection outlives the subtest that makes it
 	for _, sab := range list {
 		t.Run(sab.check, func(t *testing.T) {
-			o := r.sabotage(t, sab)
-			matrix = append(matrix, o)
-			if err := m.Loadvm(t.Context(), "healthy"); err != nil {
-				t.Fatal(err)
-			}
-			s = s.again(all)
-			r.tunnel, r.shell = s.tunnel, s.shell
+			defer func() { // also when the machine does not even answer
+				if err := m.Loadvm(all.Context(), "healthy"); err != nil {
+					t.Error(err)
+					return
+				}
+				s = s.again(all)
+				r.tunnel, r.shell = s.tunnel, s.shell
+			}()
+			matrix = append(matrix, r.sabotage(t, sab))
 		})
 	}
 	t.Logf("\n%s", table(matrix))
