@@ -1,5 +1,7 @@
 package fail2ban
 
+import "ingot/layers"
+
 // service: the positions in the journal that fail2ban keeps let the sshd jail
 // go on where it stopped. The second tier must start over: the bans that it
 // counts are lines of the past, and its counters do not outlive a restart.
@@ -18,35 +20,13 @@ StandardOutput=journal
 
 // sandbox leaves root without root's powers: CAP_NET_ADMIN for nft, and
 // CAP_DAC_READ_SEARCH for journals that belong to others.
-const sandbox = `[Service]
-CapabilityBoundingSet=CAP_NET_ADMIN CAP_DAC_READ_SEARCH
-NoNewPrivileges=yes
-UMask=0077
-ProtectSystem=strict
+const sandbox = layers.Sandbox + `CapabilityBoundingSet=CAP_NET_ADMIN CAP_DAC_READ_SEARCH
 ReadWritePaths=` + StateDir + `
-ProtectHome=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
 ProtectProc=invisible
-PrivateDevices=yes
 PrivateTmp=yes
 DevicePolicy=closed
 # netlink is nft's, the other the journal's and fail2ban-client's.
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
-IPAddressDeny=any
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
 RemoveIPC=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
 `

@@ -164,32 +164,10 @@ ExecReload=/usr/sbin/nft -f ` + Path + `
 
 // sandbox: nft reads one file and talks to the kernel. It has no /tmp of its own,
 // for which the firewall would have to wait.
-const sandbox = `[Service]
-CapabilityBoundingSet=CAP_NET_ADMIN
-NoNewPrivileges=yes
-UMask=0077
-ProtectSystem=strict
-ProtectHome=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+const sandbox = layers.Sandbox + `CapabilityBoundingSet=CAP_NET_ADMIN
 ProtectProc=invisible
-PrivateDevices=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
-IPAddressDeny=any
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
 `
 
 // maxExposure is what "systemd-analyze security" may say of nftables.service.

@@ -26,30 +26,9 @@ ProtectProc=invisible
 
 // busSandbox: the broker passes messages between sockets and becomes an account
 // of its own; services are started by systemd.
-const busSandbox = `[Service]
-CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_AUDIT_WRITE
-NoNewPrivileges=yes
-UMask=0077
-ProtectSystem=strict
-ProtectHome=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+const busSandbox = layers.Sandbox + `CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_AUDIT_WRITE
 PrivateMounts=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
-IPAddressDeny=any
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
 `
 
 // exposureChecks are about the services that this layer configures.
