@@ -26,6 +26,12 @@ func checks() []layers.Check {
 		{ID: "system.shm", Title: "no program starts from /dev/shm", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev/shm"}, Contains: "noexec",
 		}, Sabotage: "mount -o remount,exec /dev/shm"},
+		{ID: "system.processes", Title: "a service sees its own processes only", Command: &layers.CommandCheck{
+			Argv: []string{"runuser", "-u", "nobody", "--", "sh", "-c", "ls -d /proc/1 2>/dev/null; :"}, Silent: true,
+		}, Sabotage: "mount -o remount,hidepid=off /proc"},
+		{ID: "system.logind", Title: "logind knows who has logged in", Command: &layers.CommandCheck{
+			Argv: []string{"loginctl", "list-sessions", "--no-legend"}, Contains: " ",
+		}, Sabotage: "systemctl stop systemd-logind.service && systemctl mask --runtime systemd-logind.service"},
 		{ID: "system.dev", Title: "no program starts from /dev", Command: &layers.CommandCheck{
 			Argv: []string{"findmnt", "-no", "OPTIONS", "/dev"}, Contains: "noexec",
 		}, Sabotage: "mount -o remount,exec /dev"},

@@ -8,7 +8,7 @@ func files() []layers.File {
 		file("/etc/systemd/resolved.conf.d/10-ingot.conf", "the resolver listens nowhere", resolved),
 		file("/etc/systemd/journald.conf.d/10-ingot.conf", "the journal outlives reboots and does not fill the disk", journald),
 		file("/etc/systemd/coredump.conf.d/10-ingot.conf", "no core dumps: memory holds keys", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
-		file("/etc/fstab", "says how /var is mounted, and that no program starts from /dev and /dev/shm", fstab),
+		file("/etc/fstab", "says how /var is mounted, that no program starts from /dev and /dev/shm, and that processes are seen by their owners only", fstab),
 		file(rootName, "the device of the root keeps the name that it is mounted by", `SUBSYSTEM=="block", KERNEL=="dm-*", ATTR{dm/name}=="?*", SYMLINK+="mapper/$attr{dm/name}"`+"\n"),
 		file("/etc/profile.d/50-ingot.sh", "a forgotten shell ends by itself", profile),
 		file("/etc/login.defs", "files that people make are not readable by everybody", loginDefs),
@@ -29,6 +29,9 @@ func units() []layers.Unit {
 	return []layers.Unit{
 		enabled("systemd-networkd.service", "brings up the network and the tunnel", identity, sandbox(networkdSandbox)),
 		enabled("systemd-resolved.service", "asks the resolvers that DHCP names", sandbox(resolvedSandbox)),
+		{Name: "systemd-logind.service", Dropins: []layers.Dropin{{
+			Name: "20-proc.conf", Contents: "[Service]\nSupplementaryGroups=" + procGroup + "\n", Why: "logind keeps track of who has logged in",
+		}}, Why: "knows who has logged in"},
 		enabled("dbus-broker.service", "the bus on which systemd's programs talk", sandbox(busSandbox)),
 		{Name: "ingot-status.service", Enabled: &on, Contents: status, Why: "says on the console what state this machine is in"},
 		{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}, Why: "/tmp is memory, and no program starts from it"},

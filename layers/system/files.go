@@ -41,6 +41,7 @@ const fstab = `# /, /etc and /var are mounted by the initrd, the rest by systemd
 # systemd has mounted these before it reads this, and takes the options from here.
 devtmpfs /dev devtmpfs nosuid,noexec 0 0
 tmpfs /dev/shm tmpfs nosuid,nodev,noexec 0 0
+proc /proc proc nosuid,nodev,noexec,hidepid=invisible,gid=600 0 0
 `
 
 // loginDefs is Debian's file down to what it sets, with the umask of CIS 5.4.3:

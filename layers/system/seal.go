@@ -22,6 +22,8 @@ func sealOnly() []layers.SealOnly {
 		{What: "kernel argument rd.emergency", Why: "of dracut's initrd"},
 		{What: "kernel argument systemd.gpt_auto", Why: "a stock system may find its file systems this way"},
 		{What: "check system.shm", Why: "a stock system has file systems of its own"},
+		{What: "drop-in systemd-logind.service.d/20-proc.conf", Why: "a stock system has file systems of its own"},
+		{What: "check system.processes", Why: "a stock system has file systems of its own"},
 		{What: "check system.dev", Why: "a stock system has file systems of its own"},
 		{What: "check system.var", Why: "a stock system has file systems of its own"},
 		{What: "check system.sandbox.ingot-status", Why: "the agent is part of the image"},

@@ -30,6 +30,13 @@ var packages = []string{
 	"tzdata", "udev",
 }
 
+// procGroup sees everybody's processes in /proc; others see their own. fstab has
+// the number.
+const (
+	procGroup = "proc"
+	procGID   = 600 // in Debian's range for system groups, above the sudo layer's accounts
+)
+
 // egress is to anywhere: which servers they are, a provider's DHCP says.
 var egress = []layers.Egress{
 	{Proto: "udp", Port: 53, Why: "DNS, of the resolvers that DHCP names"},
@@ -43,6 +50,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 		Image: layers.Fragment{
 			Files:           files(),
 			Units:           units(),
+			Groups:          []layers.Group{{Name: procGroup, GID: procGID, System: true}},
 			Links:           []layers.Link{{Path: "/etc/systemd/system/default.target", Target: "/usr/lib/systemd/system/multi-user.target"}},
 			KernelArguments: kernelArguments,
 		},
