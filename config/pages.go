@@ -255,7 +255,7 @@ func (c *contributed) unit(layer string, u layers.Unit, owner map[string]string)
 	}
 	for _, d := range u.Dropins {
 		if owner["drop-in "+u.Name+".d/"+d.Name] == layer {
-			c.row("drop-in", u.Name+".d/"+d.Name, "")
+			c.row("drop-in", u.Name+".d/"+d.Name, d.Why)
 		}
 	}
 }
