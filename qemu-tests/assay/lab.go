@@ -131,6 +131,12 @@ func (b *Booted) AwaitUp(ctx context.Context, afterLines int) (string, error) {
 
 // Connect opens the tunnel the way the owner does and waits for the handshake.
 func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
+	return b.ConnectFrom(ctx, netip.Addr{})
+}
+
+// ConnectFrom does the same from an address of the internet; the zero Addr is
+// some ordinary host's.
+func (b *Booted) ConnectFrom(ctx context.Context, source netip.Addr) (*internet.Tunnel, error) {
 	port := uint16(wireguard.DefaultListenPort)
 	for _, p := range b.id.Plan.Ports {
 		if p.Silent && p.Proto == "udp" {
@@ -144,7 +150,7 @@ func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
 	t, err := b.lab.Internet.NewTunnel(internet.TunnelOptions{
 		PrivateKey: b.id.clientKey, PeerPublicKey: b.id.serverPublic, PresharedKey: b.id.presharedKey,
 		Endpoint:  netip.AddrPortFrom(b.lab.Machine.IPv4(), port),
-		Addresses: addresses,
+		Addresses: addresses, Source: source,
 	})
 	if err != nil {
 		return nil, err

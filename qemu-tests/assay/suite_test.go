@@ -254,11 +254,35 @@ func TestUEFI(t *testing.T) {
 	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.UEFI, Instance: id.Instance})
 	s := up(t, m)
 	s.must(t, "test", "-d", "/sys/firmware/efi")
+	s = roams(t, s)
 	if failed := s.must(t, "systemctl", "--failed", "--plain", "--no-legend"); failed != "" {
 		t.Errorf("failed units: %s", failed)
 	}
 	s.powerOff(t)
 	noAlarms(t, m)
+}
+
+// roams moves the owner to another address on the internet, with the same key:
+// the server follows without being told.
+func roams(t *testing.T, s session) session {
+	t.Helper()
+	endpoint := func(s session) string { return s.must(t, "wg", "show", "wg0", "endpoints") }
+	before := endpoint(s)
+	s.shell.Close()
+	s.tunnel.Close()
+	var err error
+	if s.tunnel, err = s.ConnectFrom(t.Context(), traveller); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.tunnel.Close() })
+	if s.shell, err = s.Shell(t.Context(), s.tunnel, s.fingerprint); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.shell.Close() })
+	if after := endpoint(s); !strings.Contains(after, traveller.String()+":") || after == before {
+		t.Errorf("the peer was at %s and is at %s; it went to %v", before, after, traveller)
+	}
+	return s
 }
 
 // A machine without an identity says what it tried. It asks for an address and
