@@ -33,6 +33,18 @@ const (
 	unitDropin = "40-apparmor.conf"
 )
 
+// sandbox: securityfs is below /sys.
+const sandbox = layers.Sandbox + `CapabilityBoundingSet=CAP_MAC_ADMIN
+ProtectKernelTunables=no
+ProtectProc=invisible
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+SystemCallFilter=~@privileged @resources
+`
+
+// maxExposure is what "systemd-analyze security" may say of apparmor.service.
+const maxExposure = 3.0
+
 // Name implements [layers.Layer].
 func (Layer) Name() string { return "apparmor" }
 
@@ -46,12 +58,18 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 		Packages: []string{"apparmor"},
 		Image: layers.Fragment{Units: []layers.Unit{{
 			Name: unitName, Enabled: &on, Why: "gives the kernel the profiles before any service starts",
+			Dropins: []layers.Dropin{{Name: "20-sandbox.conf", Contents: sandbox, Why: "leaves the parser the profiles and the kernel's side of them"}},
 		}}},
 		Checks: []layers.Check{
 			{
 				ID: "apparmor.enabled", Title: "the kernel enforces profiles",
 				Command:  &layers.CommandCheck{Argv: []string{"cat", "/sys/module/apparmor/parameters/enabled"}, Contains: "Y\n"},
 				Sabotage: "echo N >/run/enabled && mount --bind /run/enabled /sys/module/apparmor/parameters/enabled",
+			},
+			{
+				ID: "apparmor.sandbox", Title: "profiles are loaded in a sandbox",
+				Exposure: &layers.ExposureCheck{Unit: unitName, Max: maxExposure},
+				Sabotage: layers.SabotageSandbox(unitName),
 			},
 			{
 				ID: "apparmor.denials", Title: "no service wanted what its profile forbids",

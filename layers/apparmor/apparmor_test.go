@@ -34,11 +34,11 @@ func TestLoadsWhatThePlanHas(t *testing.T) {
 		}
 	}
 	i := slices.IndexFunc(plan.Image.Units, func(u layers.Unit) bool { return u.Name == "apparmor.service" })
-	if i < 0 || len(plan.Image.Units[i].Dropins) != 1 || !*plan.Image.Units[i].Enabled {
+	if i < 0 || len(plan.Image.Units[i].Dropins) != 2 || !*plan.Image.Units[i].Enabled {
 		t.Fatalf("units: %+v", plan.Image.Units)
 	}
 	const want = " --skip-cache /etc/apparmor.d/own /etc/apparmor.d/usr.sbin.foreign\n"
-	if got := plan.Image.Units[i].Dropins[0].Contents; !strings.Contains(got, "ExecStart=\nExecStart=/") || strings.Count(got, want) != 2 {
+	if got := plan.Image.Units[i].Dropins[1].Contents; !strings.Contains(got, "ExecStart=\nExecStart=/") || strings.Count(got, want) != 2 {
 		t.Errorf("the drop-in is\n%s", got)
 	}
 	if len(plan.Image.Files) != 1 || plan.Image.Files[0].Path != "/etc/apparmor.d/own" {
@@ -66,8 +66,10 @@ func TestNothingToLoad(t *testing.T) {
 	t.Parallel()
 	plan, _ := layers.Merge(layers.Site{}, []layers.Layer{Layer{}})
 	for _, u := range plan.Image.Units {
-		if len(u.Dropins) > 0 {
-			t.Errorf("%+v", u)
+		for _, d := range u.Dropins {
+			if strings.Contains(d.Contents, "ExecStart") {
+				t.Errorf("%+v", u)
+			}
 		}
 	}
 }

@@ -80,6 +80,11 @@ func (l Layer) placeChecks(user string) []layers.Check {
 			Sabotage: layers.SabotageEtc,
 		},
 		{
+			ID: "ssh.host-key-sandbox", Title: "the host key is made in a sandbox",
+			Exposure: &layers.ExposureCheck{Unit: "ingot-hostkey.service", Max: maxExposure},
+			Sabotage: layers.SabotageSandbox("ingot-hostkey.service"),
+		},
+		{
 			ID: "ssh.host-key", Title: "the host key is root's and private",
 			File:     &layers.FileCheck{Path: HostKey, Owner: "root:root", Mode: 0o600},
 			Sabotage: "chmod 0644 " + HostKey,

@@ -312,9 +312,15 @@ func TestNoInstanceConfig(t *testing.T) {
 func says(t *testing.T, m *Booted, texts ...string) {
 	t.Helper()
 	console := m.Console()
+	var status []string
+	for line := range strings.Lines(console) {
+		if strings.Contains(line, "ingot: ") {
+			status = append(status, line)
+		}
+	}
 	for _, want := range texts {
 		if !strings.Contains(console, want) {
-			t.Errorf("the console does not say %q", want)
+			t.Errorf("the console does not say %q:\n%s", want, strings.Join(status, ""))
 		}
 	}
 }
