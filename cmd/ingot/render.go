@@ -12,6 +12,7 @@ import (
 	"ingot/config"
 	"ingot/fault"
 	"ingot/ignition"
+	"ingot/layers"
 )
 
 // rendering is a format and how a folder's configuration shows in it: the
@@ -69,13 +70,16 @@ and user-data for cloud-init always is; its secrets are in it with either flag.`
 	}
 	instance := render.PersistentFlags().Bool("instance", false, "the config of the one machine, with its secrets")
 	stock := render.PersistentFlags().Bool("stock", false, "all of it with its secrets, for a system that Ingot did not make")
+	packages := render.PersistentFlags().Bool("with-packages", false, "with --stock: the system has the packages already, which Ignition cannot install")
 	for _, r := range renderings() {
 		render.AddCommand(&cobra.Command{
 			Use:               r.format + " [DIR]",
 			Short:             r.short,
 			Args:              folder,
 			ValidArgsFunction: folders,
-			RunE:              func(_ *cobra.Command, args []string) error { return c.render(r, folderOf(args), *instance, *stock) },
+			RunE: func(_ *cobra.Command, args []string) error {
+				return c.render(r, folderOf(args), *instance, *stock, *packages)
+			},
 		})
 	}
 	render.AddCommand(renderNftablesCommand(c, instance))
@@ -90,9 +94,11 @@ type rendered struct {
 	Stock    bool     `json:"stock"`
 	Packages []string `json:"packages"`
 	Config   any      `json:"config"`
+
+	hasPackages bool // whoever renders says that the system has them
 }
 
-func (c *console) render(r rendering, dir string, instance, stock bool) error {
+func (c *console) render(r rendering, dir string, instance, stock, packages bool) error {
 	if instance && stock {
 		return fault.Input(errors.New("--instance is a part and --stock is the whole; give one of the two"))
 	}
@@ -100,7 +106,7 @@ func (c *console) render(r rendering, dir string, instance, stock bool) error {
 	if err != nil {
 		return err
 	}
-	result := rendered{Format: r.format, Instance: instance, Stock: stock, Packages: []string{}}
+	result := rendered{Format: r.format, Instance: instance, Stock: stock, Packages: []string{}, hasPackages: packages}
 	text, err := r.render(c, loaded, &result)
 	if err != nil {
 		return located(loaded, err)
@@ -117,6 +123,9 @@ func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Con
 	}
 	var cfg ignition.Config
 	var err error
+	if result.Stock && !result.hasPackages {
+		return cfg, packagesMissing(loaded.Plan)
+	}
 	if result.Stock {
 		cfg, err = ignition.Whole(loaded.Plan, secretsOf(loaded))
 	} else {
@@ -128,6 +137,24 @@ func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Con
 	result.Packages = append(result.Packages, loaded.Plan.Packages...)
 	c.remark("This needs Debian packages, which Ignition cannot install: %s", strings.Join(result.Packages, " "))
 	return cfg, nil
+}
+
+// packagesMissing says of each layer what Ignition cannot do for it.
+func packagesMissing(plan layers.Plan) error {
+	var found ignition.Findings
+	for _, layer := range plan.LayerNames {
+		var names []string
+		for _, name := range plan.Packages {
+			if plan.Owner["package "+name] == layer {
+				names = append(names, name)
+			}
+		}
+		if len(names) > 0 {
+			found = append(found, ignition.Finding{Layer: layer, Message: fmt.Sprintf(
+				"Ignition installs no packages, and this layer needs %s; start from a system that has them and add --with-packages, or render cloud-init", strings.Join(names, " "))})
+		}
+	}
+	return found
 }
 
 // userDataLimit is the least that a provider takes: 16 KiB at AWS ("instance

@@ -50,7 +50,7 @@ func renderedExample(t *testing.T, args ...string) []byte {
 func TestRenderIgnitionIsValid(t *testing.T) {
 	t.Parallel()
 	program := ignitiontest.Validator(t)
-	for _, args := range [][]string{{"ignition"}, {"ignition", "--instance"}, {"ignition", "--stock"}} {
+	for _, args := range [][]string{{"ignition"}, {"ignition", "--instance"}, {"ignition", "--stock", "--with-packages"}} {
 		cmd := exec.CommandContext(t.Context(), program, "-")
 		cmd.Stdin = bytes.NewReader(renderedExample(t, args...))
 		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
@@ -68,7 +68,7 @@ func TestRenderIgnitionIsValid(t *testing.T) {
 // other.
 func TestRenderButaneIsStrict(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{nil, {"--instance"}, {"--stock"}} {
+	for _, args := range [][]string{nil, {"--instance"}, {"--stock", "--with-packages"}} {
 		doc := renderedExample(t, append([]string{"butane"}, args...)...)
 		got, report, err := butane.TranslateBytes(doc, common.TranslateBytesOptions{
 			Pretty: true, TranslateOptions: common.TranslateOptions{NoResourceAutoCompression: true},
