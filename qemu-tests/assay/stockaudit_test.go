@@ -40,7 +40,7 @@ func TestAuditOfStockDebian(t *testing.T) {
 	}, Disks: []vm.ExtraDisk{{Path: cidata(t, []byte("#cloud-config\nssh_authorized_keys: ['"+authorizedKey(id.admin)+"']\n"))}}})
 	s := m.overTheInternet(t)
 	defer s.Close()
-	r := &run{opts: Options{Audit: tree, Dir: artefacts(t)}, lab: lab, id: id, machine: m, shell: s}
+	r := &run{opts: Options{Audit: tree, Dir: lab.dir}, lab: lab, id: id, machine: m, shell: s}
 	ready, err := s.Run(t.Context(), "cloud-init", "status", "--wait")
 	if err != nil {
 		t.Fatal(err)
