@@ -60,6 +60,11 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 			Name: unitName, Enabled: &on, Why: "gives the kernel the profiles before any service starts",
 			Dropins: []layers.Dropin{{Name: "20-sandbox.conf", Contents: sandbox, Why: "leaves the parser the profiles and the kernel's side of them"}},
 		}}},
+		// On a stock system Debian's own script loads and keeps more than that.
+		SealOnly: []layers.SealOnly{
+			{What: "drop-in " + unitName + ".d/20-sandbox.conf", Why: "Debian's script, which loads all profiles, needs more"},
+			{What: "check apparmor.sandbox", Why: "Debian's script, which loads all profiles, needs more"},
+		},
 		Checks: []layers.Check{
 			{
 				ID: "apparmor.enabled", Title: "the kernel enforces profiles",
