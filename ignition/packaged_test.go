@@ -46,6 +46,21 @@ func TestWholeDoesToPackagesWhatABuildDoes(t *testing.T) {
 	}
 }
 
+// People's homes are state, and stand where their accounts say.
+func TestWholeLinksHomes(t *testing.T) {
+	t.Parallel()
+	c, err := Whole(merge(t, layer{name: "people", Contribution: layers.Contribution{
+		Image: layers.Fragment{Users: []layers.User{{Name: "ann", Home: "/home/ann"}, {Name: "bot", Home: "/home/bot"}}},
+		State: []layers.State{{Path: "/var/home/ann", User: "ann", Mode: 0o700, Why: "her files"}},
+	}}), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config := string(c.Butane); !strings.Contains(config, "path: /home/ann") || !strings.Contains(config, "target: /var/home/ann") || strings.Contains(config, "path: /home/bot") {
+		t.Errorf("the homes are not linked:\n%s", config)
+	}
+}
+
 // A list has an entry a line.
 func TestWholeRefusesSeveralLines(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,7 @@ type Check struct {
 	Reach    *ReachCheck
 	Through  *ThroughCheck
 	Resolve  *ResolveCheck
+	DropLog  *DropLogCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -116,6 +117,12 @@ type ThroughCheck struct {
 // ResolveCheck asks the machine's resolver, through the tunnel, for a name of
 // the internet.
 type ResolveCheck struct{}
+
+// DropLogCheck wants a stranger's packet to a port that nothing has opened to be
+// in the kernel's log, and of a flood of them a few.
+type DropLogCheck struct {
+	Prefix string // of the log's lines
+}
 
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it
 // lays a file system over /etc that root can write. More commands may follow

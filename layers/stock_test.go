@@ -18,7 +18,7 @@ func (onlySealed) Contribute(Site) Contribution {
 			Links:           []Link{{Path: "/opt/a"}, {Path: "/opt/sealed"}},
 			Users:           []User{{Name: "a"}, {Name: "sealed"}},
 			Groups:          []Group{{Name: "a"}, {Name: "sealed"}},
-			Units:           []Unit{{Name: "a.service", Dropins: []Dropin{{Name: "a.conf"}, {Name: "sealed.conf"}}}, {Name: "sealed.service", Mask: true}},
+			Units:           []Unit{{Name: "a.service", Dropins: []Dropin{{Name: "a.conf"}, {Name: "sealed.conf"}}}, {Name: "sealed.service", Mask: true}, {Name: "emptied.service", Dropins: []Dropin{{Name: "sealed.conf"}}}},
 			KernelArguments: []string{"a=1", "sealed=1", "console=a", "console=sealed"},
 		},
 		Removed: []Removal{{Pattern: "/a"}, {Pattern: "/sealed"}},
@@ -29,7 +29,7 @@ func (onlySealed) Contribute(Site) Contribution {
 		},
 		SealOnly: []SealOnly{
 			{What: "file /etc/sealed"}, {What: "directory /srv/sealed"}, {What: "file /opt/sealed"}, {What: "user sealed"},
-			{What: "group sealed"}, {What: "drop-in a.service.d/sealed.conf"}, {What: "unit sealed.service"},
+			{What: "group sealed"}, {What: "drop-in a.service.d/sealed.conf"}, {What: "drop-in emptied.service.d/sealed.conf"}, {What: "unit sealed.service"},
 			{What: "kernel argument sealed"}, {What: "kernel argument console=sealed"}, {What: "removal /sealed"}, {What: "check x.sealed"},
 		},
 	}

@@ -123,7 +123,7 @@ func (c *console) ignition(loaded config.Loaded, result *rendered) (ignition.Con
 	}
 	var cfg ignition.Config
 	var err error
-	if result.Stock && !result.hasPackages {
+	if result.Stock && !result.hasPackages && len(loaded.Plan.Packages) > 0 {
 		return cfg, packagesMissing(loaded.Plan)
 	}
 	if result.Stock {

@@ -3,8 +3,7 @@
 // have a profile is said by the layers that bring them.
 //
 // Not confined on purpose: sshd, whose sessions are the administrator's, and
-// systemd's own services, which run as accounts of their own in sandboxes that
-// leave a profile nothing to forbid.
+// systemd's own services, which run as accounts of their own and in sandboxes.
 package apparmor
 
 import (
@@ -42,9 +41,6 @@ RestrictAddressFamilies=AF_UNIX
 SystemCallFilter=~@privileged @resources
 `
 
-// maxExposure is what "systemd-analyze security" may say of apparmor.service.
-const maxExposure = 3.0
-
 // Name implements [layers.Layer].
 func (Layer) Name() string { return "apparmor" }
 
@@ -73,7 +69,7 @@ func (Layer) Contribute(layers.Site) layers.Contribution {
 			},
 			{
 				ID: "apparmor.sandbox", Title: "profiles are loaded in a sandbox",
-				Exposure: &layers.ExposureCheck{Unit: unitName, Max: maxExposure},
+				Exposure: &layers.ExposureCheck{Unit: unitName, Max: layers.MaxExposure},
 				Sabotage: layers.SabotageSandbox(unitName),
 			},
 			{

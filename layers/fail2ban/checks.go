@@ -2,10 +2,6 @@ package fail2ban
 
 import "ingot/layers"
 
-// maxExposure is what "systemd-analyze security" may say of fail2ban.service,
-// of 10 (issue 3: 3.0 for what faces the network).
-const maxExposure = 3.0
-
 // jailsUp waits until both jails are there: the unit is active as soon as
 // fail2ban runs, some seconds before it has read its settings.
 const jailsUp = `for try in 1 2 3 4 5 6 7 8; do
@@ -77,7 +73,7 @@ func checks() []layers.Check {
 		},
 		{
 			ID: "fail2ban.exposure", Title: "fail2ban runs in a sandbox",
-			Exposure: &layers.ExposureCheck{Unit: "fail2ban.service", Max: maxExposure},
+			Exposure: &layers.ExposureCheck{Unit: "fail2ban.service", Max: layers.MaxExposure},
 			Sabotage: `mkdir -p /run/systemd/system/fail2ban.service.d &&
 				printf '[Service]\nProtectSystem=no\nProtectHome=no\nPrivateDevices=no\nSystemCallFilter=\nRestrictNamespaces=no\nProtectKernelModules=no\n' >/run/systemd/system/fail2ban.service.d/99-open.conf &&
 				systemctl daemon-reload`,

@@ -28,6 +28,11 @@ func (l Layer) chainChecks() []layers.Check {
 			Sabotage: "nft chain inet ingot inbound '{ policy accept; }'",
 		},
 		{
+			ID: "nftables.drop-log", Title: "what is dropped is logged, and a flood does not fill the log",
+			DropLog:  &layers.DropLogCheck{Prefix: dropPrefix},
+			Sabotage: deleteRules("inbound", dropPrefix),
+		},
+		{
 			ID: "nftables.forwarded", Title: "nothing is forwarded that no layer asked for",
 			Command:  chainHas("forwarded", "policy drop;"),
 			Sabotage: "nft chain inet ingot forwarded '{ policy accept; }'",
@@ -68,7 +73,7 @@ func serviceChecks() []layers.Check {
 		},
 		{
 			ID: "nftables.sandbox", Title: "nft runs in a sandbox",
-			Exposure: &layers.ExposureCheck{Unit: "nftables.service", Max: maxExposure},
+			Exposure: &layers.ExposureCheck{Unit: "nftables.service", Max: layers.MaxExposure},
 			Sabotage: layers.SabotageSandbox("nftables.service"),
 		},
 		{

@@ -170,9 +170,6 @@ RestrictAddressFamilies=AF_UNIX AF_NETLINK
 SystemCallFilter=~@privileged @resources
 `
 
-// maxExposure is what "systemd-analyze security" may say of nftables.service.
-const maxExposure = 3.0
-
 // requireDropin is the name of networkdDropin.
 const requireDropin = "10-ingot-firewall.conf"
 

@@ -34,6 +34,9 @@ const (
 	metadata6 = "ip6 daddr { fe80::a9fe:a9fe, fd00:ec2::254, fd00:42::42, fd20:ce::254 } tcp dport 80"
 )
 
+// dropPrefix begins the log's line of a dropped packet.
+const dropPrefix = "ingot drop: "
+
 // rulesetFormat is the fixed part. Sources of the constants:
 //   - hop limit 255 of neighbour discovery: RFC 4861 §6.1, §7.1; a packet from
 //     further away has a smaller one
@@ -74,7 +77,7 @@ table inet %[1]s {
 		# Chatter of the neighbourhood is not worth a line in the journal.
 		meta pkttype { broadcast, multicast } drop
 		# debug: in the journal, not on the console
-		limit rate 10/minute burst 20 packets log prefix "ingot drop: " level debug
+		limit rate 10/minute burst 20 packets log prefix "` + dropPrefix + `" level debug
 		counter comment "dropped"
 	}
 

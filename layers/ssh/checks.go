@@ -81,7 +81,7 @@ func (l Layer) placeChecks(user string) []layers.Check {
 		},
 		{
 			ID: "ssh.host-key-sandbox", Title: "the host key is made in a sandbox",
-			Exposure: &layers.ExposureCheck{Unit: "ingot-hostkey.service", Max: maxExposure},
+			Exposure: &layers.ExposureCheck{Unit: "ingot-hostkey.service", Max: layers.MaxExposure},
 			Sabotage: layers.SabotageSandbox("ingot-hostkey.service"),
 		},
 		{

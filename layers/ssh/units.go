@@ -52,9 +52,6 @@ WantedBy=%[1]s
 `, device, l.listen(), layers.TunnelInterface)
 }
 
-// maxExposure is what "systemd-analyze security" may say of ingot-hostkey.service.
-const maxExposure = 3.0
-
 // listen has a socket for each family. From one for both, sshd would see IPv4
 // addresses as ::ffff:a.b.c.d, which all are one /64: the failures of one
 // stranger would be held against everybody (PerSourcePenalties).

@@ -2,11 +2,6 @@ package system
 
 import "ingot/layers"
 
-// maxExposure is what "systemd-analyze security" may say of a service that
-// faces the network: "OK" begins below 5, and 3.0 leaves no more open than
-// these programs need.
-const maxExposure = 3.0
-
 // networkdSandbox: it needs no device, since the tunnel is the kernel's, and
 // the name of the machine is none of its business. It does need
 // /proc/sys (ProtectKernelTunables would take it), packet sockets for DHCP, and
@@ -40,7 +35,7 @@ func exposureCheck(name string) layers.Check {
 	unit := name + ".service"
 	return layers.Check{
 		ID: "system.sandbox." + name, Title: unit + " is in a sandbox",
-		Exposure: &layers.ExposureCheck{Unit: unit, Max: maxExposure},
+		Exposure: &layers.ExposureCheck{Unit: unit, Max: layers.MaxExposure},
 		Sabotage: layers.SabotageSandbox(unit),
 	}
 }

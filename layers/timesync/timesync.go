@@ -154,10 +154,6 @@ nocerttimecheck 1
 rtcsync
 `
 
-// maxExposure is what "systemd-analyze security" may say of a service that
-// faces the network.
-const maxExposure = 3.0
-
 // sandbox: what chronyd needs is two sockets, the clock and its folder, and until
 // it has become another account to make that folder its own.
 const sandbox = `[Service]
@@ -199,7 +195,7 @@ func checks() []layers.Check {
 		},
 		{
 			ID: "time.sandbox", Title: "chrony is in a sandbox",
-			Exposure: &layers.ExposureCheck{Unit: "chrony.service", Max: maxExposure},
+			Exposure: &layers.ExposureCheck{Unit: "chrony.service", Max: layers.MaxExposure},
 			Sabotage: layers.SabotageSandbox("chrony.service"),
 		},
 		{

@@ -234,6 +234,8 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 		return r.through(ctx, *c.Through)
 	case c.Resolve != nil:
 		return r.resolve(ctx)
+	case c.DropLog != nil:
+		return r.dropLog(ctx, *c.DropLog)
 	}
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }

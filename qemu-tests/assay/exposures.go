@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ingot/layers"
 )
 
 // Exposure is how much of the system a service could reach if it were taken
@@ -16,9 +18,6 @@ type Exposure struct {
 	// Network says that the service has an Internet socket.
 	Network bool `json:"network"`
 }
-
-// maxExposure is the goal for services with a socket to the network.
-const maxExposure = 3.0
 
 // measureExposure lists the running services.
 func (s *Shell) measureExposure(ctx context.Context) ([]Exposure, error) {
@@ -66,13 +65,13 @@ func judgeExposure(list []Exposure) (string, error) {
 			continue
 		}
 		seen = append(seen, fmt.Sprintf("%s %.1f", e.Unit, e.Level))
-		if e.Level > maxExposure && e.Unit != "ssh.service" {
+		if e.Level > layers.MaxExposure && e.Unit != "ssh.service" {
 			exposed = append(exposed, fmt.Sprintf("%s is exposed at %.1f", e.Unit, e.Level))
 		}
 	}
 	evidence := fmt.Sprintf("%d services, with sockets: %s", len(list), orNone(seen))
 	if len(exposed) > 0 {
-		return evidence, unmet("more than %.1f: %s", maxExposure, strings.Join(exposed, ", "))
+		return evidence, unmet("more than %.1f: %s", layers.MaxExposure, strings.Join(exposed, ", "))
 	}
 	return evidence, nil
 }

@@ -3,7 +3,9 @@ package assay
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,14 +31,40 @@ type Identity struct {
 	stranger     ssh.Signer // an authority that nobody knows
 	secrets      ignition.Secrets
 	serverKey    string // WireGuard private key of the machine
-	clientKey    string // WireGuard private key of the client
-	presharedKey string // of the client's, empty is none
 	serverPublic string
 	serverTunnel string // address of the server in the tunnel, without a length
 	clientTunnel string
+	owner, other client // two peers; the assay is the first
 	// tunnels6 is whether the tunnel has IPv6 as well.
 	tunnels6 bool
 	sshPort  string
+}
+
+// client is a peer of the machine's.
+type client struct {
+	key          string // WireGuard private key
+	presharedKey string // empty is none
+	addresses    []netip.Addr
+}
+
+// newClient makes a peer with keys of its own, and its entry in ingot.yaml.
+func newClient(name string, preshared bool, addresses ...string) (client, wireguard.Peer, error) {
+	private, public, err := wireguard.NewKeyPair(rand.Reader)
+	if err != nil {
+		return client{}, wireguard.Peer{}, err
+	}
+	c := client{key: private}
+	for _, a := range addresses {
+		c.addresses = append(c.addresses, netip.MustParseAddr(a))
+	}
+	peer := wireguard.Peer{Name: name, Address: addresses[0], PublicKey: public, PresharedKey: preshared}
+	if len(addresses) > 1 {
+		peer.Address6 = addresses[1]
+	}
+	if preshared {
+		c.presharedKey, _, err = wireguard.NewKeyPair(rand.Reader) // 32 random bytes will do
+	}
+	return c, peer, err
 }
 
 // Addresses inside the tunnel during an assay.
@@ -46,6 +74,8 @@ const (
 
 	serverTunnel6 = "fd00:8::1"
 	clientTunnel6 = "fd00:8::2"
+
+	otherTunnel, otherTunnel6 = "10.8.0.3", "fd00:8::3"
 )
 
 // NewIdentity makes throw-away keys and the instance config that installs
@@ -72,29 +102,15 @@ func (id Identity) Successor(site layers.Site, list []layers.Layer) (Identity, e
 		}
 	}
 	line := authorizedKey(id.admin)
-	clientKey, clientPublic, err := wireguard.NewKeyPair(rand.Reader)
-	if err != nil {
-		return Identity{}, err
-	}
-	id.clientKey = clientKey
 
 	site.Hostname = "assay"
 	site.Admin.Keys = []string{line}
 	list = slices.Clone(list)
 	for i, l := range list {
 		if w, ok := l.(wireguard.Layer); ok {
-			w.Options.Address = serverTunnel + "/24"
-			peer := wireguard.Peer{Name: "assay", Address: clientTunnel, PublicKey: clientPublic}
-			if slices.ContainsFunc(w.Options.Peers, func(p wireguard.Peer) bool { return p.PresharedKey }) {
-				peer.PresharedKey = true
-				if id.presharedKey, _, err = wireguard.NewKeyPair(rand.Reader); err != nil { // 32 random bytes will do
-					return Identity{}, err
-				}
+			if w, err = id.peers(w); err != nil {
+				return Identity{}, err
 			}
-			if id.tunnels6 = w.Options.Address6 != ""; id.tunnels6 {
-				w.Options.Address6, peer.Address6 = serverTunnel6+"/64", clientTunnel6
-			}
-			w.Options.Peers = []wireguard.Peer{peer}
 			list[i] = w
 		}
 		if s, ok := l.(sshlayer.Layer); ok {
@@ -116,7 +132,7 @@ func (id Identity) Successor(site layers.Site, list []layers.Layer) (Identity, e
 		case slot.Name == wireguard.PrivateKeySlot:
 			return []byte(id.serverKey + "\n"), nil
 		case slot.Name == wireguard.PresharedKeySlot+"assay":
-			return []byte(id.presharedKey + "\n"), nil
+			return []byte(id.owner.presharedKey + "\n"), nil
 		}
 		return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
 	}
@@ -135,6 +151,23 @@ func newKey(token bool) (ssh.Signer, error) {
 		return nil, err
 	}
 	return ssh.NewSignerFromKey(private)
+}
+
+// peers puts two peers of the assay's in the place of the owner's. The first has
+// a preshared key when any of the owner's has one.
+func (id *Identity) peers(w wireguard.Layer) (wireguard.Layer, error) {
+	preshared := slices.ContainsFunc(w.Options.Peers, func(p wireguard.Peer) bool { return p.PresharedKey })
+	first, second := []string{clientTunnel}, []string{otherTunnel}
+	w.Options.Address = serverTunnel + "/24"
+	if id.tunnels6 = w.Options.Address6 != ""; id.tunnels6 {
+		w.Options.Address6 = serverTunnel6 + "/64"
+		first, second = append(first, clientTunnel6), append(second, otherTunnel6)
+	}
+	w.Options.Peers = make([]wireguard.Peer, 2)
+	var err, err2 error
+	id.owner, w.Options.Peers[0], err = newClient("assay", preshared, first...)
+	id.other, w.Options.Peers[1], err2 = newClient("other", false, second...)
+	return w, errors.Join(err, err2)
 }
 
 func authorizedKey(key ssh.Signer) string {

@@ -131,26 +131,22 @@ func (b *Booted) AwaitUp(ctx context.Context, afterLines int) (string, error) {
 
 // Connect opens the tunnel the way the owner does and waits for the handshake.
 func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
-	return b.ConnectFrom(ctx, netip.Addr{})
+	return b.connectAs(ctx, b.id.owner, netip.Addr{})
 }
 
-// ConnectFrom does the same from an address of the internet; the zero Addr is
-// some ordinary host's.
-func (b *Booted) ConnectFrom(ctx context.Context, source netip.Addr) (*internet.Tunnel, error) {
+// connectAs does the same as a peer, from an address of the internet; the zero
+// Addr is some ordinary host's.
+func (b *Booted) connectAs(ctx context.Context, c client, source netip.Addr) (*internet.Tunnel, error) {
 	port := uint16(wireguard.DefaultListenPort)
 	for _, p := range b.id.Plan.Ports {
 		if p.Silent && p.Proto == "udp" {
 			port = uint16(p.Port)
 		}
 	}
-	addresses := []netip.Addr{netip.MustParseAddr(b.id.clientTunnel)}
-	if b.id.tunnels6 {
-		addresses = append(addresses, netip.MustParseAddr(clientTunnel6))
-	}
 	t, err := b.lab.Internet.NewTunnel(internet.TunnelOptions{
-		PrivateKey: b.id.clientKey, PeerPublicKey: b.id.serverPublic, PresharedKey: b.id.presharedKey,
+		PrivateKey: c.key, PeerPublicKey: b.id.serverPublic, PresharedKey: c.presharedKey,
 		Endpoint:  netip.AddrPortFrom(b.lab.Machine.IPv4(), port),
-		Addresses: addresses, Source: source,
+		Addresses: c.addresses, Source: source,
 	})
 	if err != nil {
 		return nil, err

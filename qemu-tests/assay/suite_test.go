@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -169,8 +170,6 @@ func up(t *testing.T, m *Booted) session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tunnel.Close() })
-	connected := time.Now()
-	defer func() { t.Logf("logged in %.1f s after the handshake", time.Since(connected).Seconds()) }()
 	fingerprint, err := m.AwaitUp(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +254,7 @@ func TestUEFI(t *testing.T) {
 	s := up(t, m)
 	s.must(t, "test", "-d", "/sys/firmware/efi")
 	s = roams(t, s)
+	others(t, s)
 	if failed := s.must(t, "systemctl", "--failed", "--plain", "--no-legend"); failed != "" {
 		t.Errorf("failed units: %s", failed)
 	}
@@ -271,7 +271,7 @@ func roams(t *testing.T, s session) session {
 	s.shell.Close()
 	s.tunnel.Close()
 	var err error
-	if s.tunnel, err = s.ConnectFrom(t.Context(), traveller); err != nil {
+	if s.tunnel, err = s.connectAs(t.Context(), s.id.owner, traveller); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.tunnel.Close() })
@@ -283,6 +283,39 @@ func roams(t *testing.T, s session) session {
 		t.Errorf("the peer was at %s and is at %s; it went to %v", before, after, traveller)
 	}
 	return s
+}
+
+// others connects the second peer beside the first, who stays connected; and who
+// has one peer's key does not speak in the other's name.
+func others(t *testing.T, s session) {
+	t.Helper()
+	tunnel, err := s.connectAs(t.Context(), s.id.other, netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell, err := s.Shell(t.Context(), tunnel, s.fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell.Close()
+	s.must(t, "true")
+	tunnel.Close()
+
+	impostor := s.id.other
+	impostor.addresses = s.id.owner.addresses
+	if tunnel, err = s.connectAs(t.Context(), impostor, netip.Addr{}); err != nil { // the key is right
+		t.Fatal(err)
+	}
+	defer tunnel.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), s.lab.Timeout(notThroughTime))
+	defer cancel()
+	if conn, err := tunnel.DialContext(ctx, "tcp", net.JoinHostPort(s.id.serverTunnel, s.id.sshPort)); err == nil {
+		conn.Close()
+		t.Error("a peer speaks in another's name")
+	} else if ctx.Err() == nil {
+		t.Errorf("a peer that speaks in another's name: %v", err)
+	}
+	s.must(t, "true")
 }
 
 // A machine without an identity says what it tried. It asks for an address and
