@@ -14,6 +14,7 @@ import (
 	"ingot/fault"
 	"ingot/images"
 	"ingot/qemu-tests/assay"
+	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
 
@@ -79,33 +80,33 @@ func (c *console) built(ctx context.Context, dir string, f buildFlags) (config.L
 }
 
 // assay fills in the options that follow from the image and runs.
-func (c *console) assay(ctx context.Context, loaded config.Loaded, result images.Result, o assay.Options) (assay.Verdict, error) {
+func (c *console) assay(ctx context.Context, loaded config.Loaded, result images.Result, o assay.Options) (verdict.Verdict, error) {
 	work, err := filepath.Abs(filepath.Join(filepath.Dir(result.Image), "assay"))
 	if err != nil {
-		return assay.Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	if err := os.RemoveAll(work); err != nil {
-		return assay.Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	image, err := filepath.Abs(result.Image)
 	if err != nil {
-		return assay.Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
 	if err != nil {
-		return assay.Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	o.Image, o.Site, o.Layers = image, loaded.Plan.Site, loaded.Layers
 	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools, Kernel: result.Kernel}, work, cache.Dir
 	o.Say = func(s string) { c.remark("%s", s) }
-	o.Progress = func(r assay.Result) { c.line(r.Result != assay.Passed, "%s: %s", r.Result, r.Title) }
+	o.Progress = func(r verdict.Result) { c.line(r.Result != verdict.Passed, "%s: %s", r.Result, r.Title) }
 	v, err := assay.Run(ctx, o)
 	c.endProgress()
 	return v, err
 }
 
 // verdict shows and keeps the outcome; anything but passed is an error.
-func (c *console) verdict(v assay.Verdict, out string) error {
+func (c *console) verdict(v verdict.Verdict, out string) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
@@ -122,9 +123,9 @@ func (c *console) verdict(v assay.Verdict, out string) error {
 		return err
 	}
 	switch v.Verdict {
-	case assay.Passed:
+	case verdict.Passed:
 		return nil
-	case assay.Failed:
+	case verdict.Failed:
 		return shown{fault.Checks(errors.New("the image does not keep its promises"))}
 	}
 	return shown{fault.Checks(fmt.Errorf("the verdict is %s; it proves nothing", v.Verdict))}

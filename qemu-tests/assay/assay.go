@@ -21,6 +21,7 @@ import (
 
 	"ingot/layers"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
 
@@ -36,38 +37,38 @@ type Options struct {
 	// Audit is the tree with lynis and ssh-audit (images.AuditTree); empty
 	// leaves the checks out that need it, and the minutes they take.
 	Audit    string
-	Progress func(Result) // each check as it is done, nil for none
-	Say      func(string) // what is going on, nil for none
+	Progress func(verdict.Result) // each check as it is done, nil for none
+	Say      func(string)         // what is going on, nil for none
 }
 
 // Run makes the assay. The error is for what keeps it from starting; what
 // happens on the way is in the verdict.
-func Run(ctx context.Context, o Options) (Verdict, error) {
+func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 	start := time.Now()
 	id, err := NewIdentity(o.Site, o.Layers)
 	if err != nil {
-		return Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	lab, err := NewLab(ctx, o.Toolchain, o.Dir, o.Cache)
 	if err != nil {
-		return Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	defer lab.Close()
 	sum, err := imageDigest(o.Image)
 	if err != nil {
-		return Verdict{}, err
+		return verdict.Verdict{}, err
 	}
 	r := &run{opts: o, lab: lab, id: id}
-	r.verdict = Verdict{ImageSHA256: sum, Accelerator: lab.Accel.Name, Reason: lab.Accel.Reason}
+	r.verdict = verdict.Verdict{ImageSHA256: sum, Accelerator: lab.Accel.Name, Reason: lab.Accel.Reason}
 	r.say("booting the image with %s (%s)", lab.Accel.Name, lab.Accel.Reason)
 	if err := r.all(ctx); err != nil {
 		if ctx.Err() != nil {
-			return Verdict{}, ctx.Err()
+			return verdict.Verdict{}, ctx.Err()
 		}
 		r.verdict.Error = err.Error()
 	}
 	r.verdict.Seconds = time.Since(start).Seconds()
-	r.verdict.conclude()
+	r.verdict.Conclude()
 	return r.verdict, nil
 }
 
@@ -76,7 +77,7 @@ type run struct {
 	opts    Options
 	lab     *Lab
 	id      Identity
-	verdict Verdict
+	verdict verdict.Verdict
 
 	machine     *Booted
 	tunnel      *internet.Tunnel
@@ -148,11 +149,11 @@ func (r *run) check(ctx context.Context, layer, id, title string, f func() (stri
 	}
 	start := time.Now()
 	evidence, err := f()
-	res := Result{ID: id, Layer: layer, Title: title, Evidence: clip(evidence), Seconds: time.Since(start).Seconds(), Result: Passed}
+	res := verdict.Result{ID: id, Layer: layer, Title: title, Evidence: clip(evidence), Seconds: time.Since(start).Seconds(), Result: verdict.Passed}
 	if err != nil {
-		res.Result, res.Problem = Errored, err.Error()
+		res.Result, res.Problem = verdict.Errored, err.Error()
 		if errors.Is(err, errUnmet) {
-			res.Result = Failed
+			res.Result = verdict.Failed
 		}
 	}
 	r.verdict.Checks = append(r.verdict.Checks, res)

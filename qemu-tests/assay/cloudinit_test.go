@@ -21,6 +21,7 @@ import (
 	"ingot/images"
 	"ingot/layers"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
 
@@ -122,14 +123,14 @@ func keepsItsPromises(t *testing.T, lab *Lab, id Identity, m *Booted) {
 	r.planned(t.Context())
 	r.logins(t.Context())
 	r.console(t.Context())
-	r.verdict.conclude()
+	r.verdict.Conclude()
 	if err := r.verdict.WriteText(os.Stdout); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range id.Plan.SealOnly {
 		t.Logf("needs the seal: %s, layer %s: %s", s.What, s.Layer, s.Why)
 	}
-	if r.verdict.Verdict != Passed {
+	if r.verdict.Verdict != verdict.Passed {
 		t.Errorf("the verdict is %s", r.verdict.Verdict)
 	}
 }

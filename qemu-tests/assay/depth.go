@@ -1,38 +1,14 @@
 package assay
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"ingot/qemu-tests/verdict"
 )
-
-// Depth is what the tools of others say about the running machine.
-type Depth struct {
-	Lynis    Lynis      `json:"lynis"`
-	Exposure []Exposure `json:"exposure"` // of every running service
-	SSHAudit string     `json:"ssh_audit"`
-}
-
-// text is the part of a report that is more than passed or failed.
-func (d Depth) text() string {
-	var s strings.Builder
-	fmt.Fprintf(&s, "\nlynis %s: hardening index %d of 100\n", d.Lynis.Version, d.Lynis.Index)
-	for _, l := range d.Lynis.Suggestions {
-		fmt.Fprintf(&s, "  %s %s %s\n       not followed: %s\n", l.ID, l.Text, l.Details, cmp.Or(l.Why, "NOBODY SAID WHY"))
-	}
-	s.WriteString("\nexposure of the running services, 0.0 to 10.0\n")
-	for _, e := range d.Exposure {
-		socket := ""
-		if e.Network {
-			socket = ", has a socket to the network"
-		}
-		fmt.Fprintf(&s, "  %4.1f %s%s\n", e.Level, e.Unit, socket)
-	}
-	return s.String()
-}
 
 // deepCheck is one check of a deep assay.
 type deepCheck struct {
@@ -46,7 +22,7 @@ func (r *run) depth(ctx context.Context) {
 	if r.opts.Audit == "" {
 		return
 	}
-	r.verdict.Depth = &Depth{}
+	r.verdict.Depth = &verdict.Depth{}
 	for _, c := range r.quickDepth() {
 		r.check(ctx, "depth", c.id, c.title, func() (string, error) { return c.check(ctx) })
 	}
@@ -58,7 +34,7 @@ func (r *run) depth(ctx context.Context) {
 			return "", err
 		}
 		r.verdict.Depth.Lynis = report
-		return report.judge()
+		return judgeLynis(report)
 	})
 }
 

@@ -8,19 +8,11 @@ import (
 	"strings"
 
 	"ingot/layers"
+	"ingot/qemu-tests/verdict"
 )
 
-// Exposure is how much of the system a service could reach if it were taken
-// over, by systemd's count: 0.0 nothing to 10.0 everything.
-type Exposure struct {
-	Unit  string  `json:"unit"`
-	Level float64 `json:"level"`
-	// Network says that the service has an Internet socket.
-	Network bool `json:"network"`
-}
-
 // measureExposure lists the running services.
-func (s *Shell) measureExposure(ctx context.Context) ([]Exposure, error) {
+func (s *Shell) measureExposure(ctx context.Context) ([]verdict.Exposure, error) {
 	out, err := s.Run(ctx, "systemd-analyze", "security", "--no-pager")
 	if err != nil {
 		return nil, err
@@ -42,15 +34,15 @@ func (s *Shell) measureExposure(ctx context.Context) ([]Exposure, error) {
 }
 
 // parseExposures reads the table of "systemd-analyze security".
-func parseExposures(table string) []Exposure {
-	var list []Exposure
+func parseExposures(table string) []verdict.Exposure {
+	var list []verdict.Exposure
 	for line := range strings.Lines(table) {
 		f := strings.Fields(line)
 		if len(f) < 3 || !strings.HasSuffix(f[0], ".service") {
 			continue
 		}
 		if level, err := strconv.ParseFloat(f[1], 64); err == nil {
-			list = append(list, Exposure{Unit: f[0], Level: level})
+			list = append(list, verdict.Exposure{Unit: f[0], Level: level})
 		}
 	}
 	return list
@@ -58,7 +50,7 @@ func parseExposures(table string) []Exposure {
 
 // judgeExposure wants every service with a socket to be in a sandbox, but one:
 // a session of sshd is an administrator who needs all of the system.
-func judgeExposure(list []Exposure) (string, error) {
+func judgeExposure(list []verdict.Exposure) (string, error) {
 	var seen, exposed []string
 	for _, e := range list {
 		if !e.Network {

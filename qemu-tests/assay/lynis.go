@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ingot/qemu-tests/verdict"
 )
 
 // lynisGoal is the hardening index to reach (issue 3).
@@ -22,56 +24,39 @@ const lynisGoal = 88
 // processors it took 3 to 5 minutes; on two busy ones 18 were too few.
 const lynisTime = 6 * time.Minute
 
-// Lynis is what an audit by lynis found.
-type Lynis struct {
-	Version     string       `json:"version"`
-	Index       int          `json:"hardening_index"` // 0 to 100
-	Tests       int          `json:"tests"`           // that were made
-	Suggestions []Suggestion `json:"suggestions"`
-}
-
-// Suggestion is something that lynis would have otherwise.
-type Suggestion struct {
-	ID      string `json:"id"`   // of the test, "SSH-7408"
-	Text    string `json:"text"` // lynis' words
-	Details string `json:"details,omitempty"`
-	Warning bool   `json:"warning,omitempty"`
-	Why     string `json:"why"` // it is not followed; empty when nobody said
-}
-
 // lynisDir is in the machine's memory.
 const lynisDir = "/run/lynis"
 
 // lynis brings lynis to the machine, runs it there and takes its report home.
-func (r *run) lynis(ctx context.Context) (Lynis, error) {
+func (r *run) lynis(ctx context.Context) (verdict.Lynis, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lab.Timeout(lynisTime))
 	defer cancel()
 	var archive bytes.Buffer
 	if err := packLynis(&archive, r.opts.Audit); err != nil {
-		return Lynis{}, err
+		return verdict.Lynis{}, err
 	}
 	// lynis does not start without a folder for plugins, empty or not.
 	unpack := "mkdir -p " + lynisDir + "/plugins && tar -x -o -C " + lynisDir
 	if out, err := r.shell.Feed(ctx, &archive, "sh", "-c", unpack); err != nil || out.Exit != 0 {
-		return Lynis{}, fmt.Errorf("bring lynis to the machine: %v %s", err, clip(out.Stderr))
+		return verdict.Lynis{}, fmt.Errorf("bring lynis to the machine: %v %s", err, clip(out.Stderr))
 	}
 	const audit = "cd " + lynisDir + " && PATH=" + lynisDir + "/bin:$PATH exec sh ./lynis audit system --no-colors --quick --quiet --no-plugins" +
 		" --report-file " + lynisDir + "/lynis-report.dat --logfile " + lynisDir + "/lynis.log"
 	out, err := r.shell.Run(ctx, "sh", "-c", audit)
 	// What it finds is in the report; the exit code is about itself.
 	if err != nil || out.Exit != 0 {
-		return Lynis{}, fmt.Errorf("run lynis: %v exit %d, %s", err, out.Exit, clip(out.Stdout+out.Stderr))
+		return verdict.Lynis{}, fmt.Errorf("run lynis: %v exit %d, %s", err, out.Exit, clip(out.Stdout+out.Stderr))
 	}
 	for _, name := range []string{"lynis.log", "lynis-report.dat"} {
 		if out, err = r.shell.Run(ctx, "cat", lynisDir+"/"+name); err != nil || out.Exit != 0 {
-			return Lynis{}, fmt.Errorf("take lynis' report home: %v %s", err, clip(out.Stderr))
+			return verdict.Lynis{}, fmt.Errorf("take lynis' report home: %v %s", err, clip(out.Stderr))
 		}
 		if err := os.WriteFile(filepath.Join(r.opts.Dir, name), []byte(out.Stdout), 0o644); err != nil {
-			return Lynis{}, err
+			return verdict.Lynis{}, err
 		}
 	}
 	if out, err := r.shell.Run(ctx, "rm", "-r", lynisDir); err != nil || out.Exit != 0 {
-		return Lynis{}, fmt.Errorf("remove lynis: %v %s", err, clip(out.Stderr))
+		return verdict.Lynis{}, fmt.Errorf("remove lynis: %v %s", err, clip(out.Stderr))
 	}
 	return parseLynis(out.Stdout)
 }
@@ -126,8 +111,8 @@ func packLynis(w io.Writer, tree string) error {
 
 // parseLynis reads lynis-report.dat: lines of key=value, where a list's key
 // ends in [] and its values have fields between bars.
-func parseLynis(report string) (Lynis, error) {
-	var l Lynis
+func parseLynis(report string) (verdict.Lynis, error) {
+	var l verdict.Lynis
 	index, finished := "", false
 	for line := range strings.Lines(report) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -142,7 +127,7 @@ func parseLynis(report string) (Lynis, error) {
 			finished = value == "true"
 		case "suggestion[]", "warning[]":
 			f := append(strings.Split(value, "|"), "", "")
-			s := Suggestion{ID: f[0], Text: f[1], Details: strings.Trim(f[2], "-"), Warning: key == "warning[]"}
+			s := verdict.Suggestion{ID: f[0], Text: f[1], Details: strings.Trim(f[2], "-"), Warning: key == "warning[]"}
 			s.Why = explain(s)
 			l.Suggestions = append(l.Suggestions, s)
 		}
@@ -155,7 +140,7 @@ func parseLynis(report string) (Lynis, error) {
 }
 
 // explain finds why a suggestion is not followed.
-func explain(s Suggestion) string {
+func explain(s verdict.Suggestion) string {
 	for _, e := range explanations {
 		if e.id == s.ID && strings.Contains(s.Text+" "+s.Details, e.about) {
 			return e.why
@@ -165,7 +150,7 @@ func explain(s Suggestion) string {
 }
 
 // judge wants a high index and a reason for each thing that is left.
-func (l Lynis) judge() (string, error) {
+func judgeLynis(l verdict.Lynis) (string, error) {
 	ids := make([]string, len(l.Suggestions))
 	var unexplained []string
 	for i, s := range l.Suggestions {

@@ -22,6 +22,7 @@ import (
 	"ingot/layers"
 	"ingot/layers/system"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
 
@@ -242,7 +243,7 @@ func TestVerdict(t *testing.T) {
 	if err := v.WriteText(os.Stdout); err != nil {
 		t.Fatal(err)
 	}
-	if v.Verdict != Passed || v.ImageSHA256 != b.SHA256 {
+	if v.Verdict != verdict.Passed || v.ImageSHA256 != b.SHA256 {
 		t.Errorf("verdict %s for image %s, built %s", v.Verdict, v.ImageSHA256, b.SHA256)
 	}
 }
