@@ -29,6 +29,8 @@ type Verdict struct {
 	Reason       string    `json:"accelerator_reason"`
 	Firmware     string    `json:"firmware"` // "bios" or "uefi"
 
+	// Suites are what was made as a whole: Standard always, Full, Deep.
+	Suites []string `json:"suites"`
 	Checks []Result `json:"checks"`
 	// Skipped are the checks that were left out on request, by id. A verdict
 	// with one is not a pass.
@@ -40,6 +42,17 @@ type Verdict struct {
 	Depth    *Depth   `json:"depth,omitempty"` // what a deep assay measured
 	Error    string   `json:"error,omitempty"` // why there is no verdict
 }
+
+// The suites.
+const (
+	Standard = "standard" // one boot, all checks, one reboot
+	Full     = "full"     // every scenario
+	Deep     = "depth"    // lynis, ssh-audit and what goes with them
+)
+
+// Scenarios is the layer of the results that are scenarios: boots of their own
+// on which something goes wrong.
+const Scenarios = "scenarios"
 
 // Outcome is one word for people and programs.
 type Outcome string
