@@ -21,6 +21,7 @@ import (
 func testCommand(c *console) *cobra.Command {
 	var f buildFlags
 	var uefi, depth bool
+	var selection assay.Selection
 	cmd := &cobra.Command{
 		Use:               "test [DIR]",
 		Short:             "Prove the image on a simulated internet",
@@ -34,11 +35,12 @@ func testCommand(c *console) *cobra.Command {
 			}
 			audit := ""
 			if depth {
+				selection.Suites = append(selection.Suites, verdict.Deep)
 				if audit, err = c.auditTree(cmd.Context(), loaded, folderOf(args), f); err != nil {
 					return err
 				}
 			}
-			v, err := c.assay(cmd.Context(), loaded, result, assay.Options{Firmware: firmware(uefi), Audit: audit})
+			v, err := c.assay(cmd.Context(), loaded, result, assay.Options{Firmware: firmware(uefi), Audit: audit, Selection: selection})
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,12 @@ func rewritten(edits ...string) string {
 	return layers.SabotageEtc + " && sed -i -e '" + strings.Join(edits, "' -e '") + "' " + ConfigPath + " && systemctl restart ssh.service"
 }
 
+// SabotageAlgorithms lets sshd offer all algorithms it has.
+func SabotageAlgorithms() string { return rewritten("/^KexAlgorithms /d", "/^Ciphers /d", "/^MACs /d") }
+
+// SabotageForwarding lets sshd forward connections, for the assay's own check.
+func SabotageForwarding() string { return rewritten(set("DisableForwarding", "no")) }
+
 // set is sed's script that gives a keyword another value.
 func set(keyword, value string) string { return fmt.Sprintf("s/^%s .*/%[1]s %s/", keyword, value) }
 

@@ -13,13 +13,15 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"ingot/layers"
+	sshlayer "ingot/layers/ssh"
 	"ingot/qemu-tests/internet"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
@@ -34,55 +36,70 @@ type Options struct {
 	Dir       string // for console logs, packets and the machines' disks
 	Cache     string // remembers which accelerator works; empty asks
 	Firmware  vm.Firmware
-	// Audit is the tree with lynis and ssh-audit (images.AuditTree); empty
-	// leaves the checks out that need it, and the minutes they take.
-	Audit    string
-	Progress func(verdict.Result) // each check as it is done, nil for none
-	Say      func(string)         // what is going on, nil for none
+	Selection Selection
+	// TimeoutFactor multiplies every timeout, beside the accelerator's factor;
+	// 0 is 1.
+	TimeoutFactor float64
+	// Audit is the tree with lynis and ssh-audit (images.AuditTree), which the
+	// suite verdict.Deep needs.
+	Audit string
+	// Keep leaves the disks of the machines in Dir. They go when a check or a
+	// scenario has passed, and stay when it has not.
+	Keep bool
+	// OnFailure gets a root shell on a machine on which a check has failed,
+	// nil for nobody.
+	OnFailure func(context.Context, *Shell, verdict.Result)
+	Progress  func(verdict.Result) // each check as it is done, nil for none
+	Say       func(string)         // what is going on, nil for none
 }
 
 // Run makes the assay. The error is for what keeps it from starting; what
 // happens on the way is in the verdict.
 func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
-	start := time.Now()
 	id, err := NewIdentity(o.Site, o.Layers)
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	lab, err := NewLab(ctx, o.Toolchain, o.Dir, o.Cache)
+	chosen, skipped, err := o.Selection.choose(catalogue(id.Plan))
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	defer lab.Close()
 	sum, err := imageDigest(o.Image)
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	r := &run{opts: o, lab: lab, id: id}
-	r.verdict = verdict.Verdict{ImageSHA256: sum, Accelerator: lab.Accel.Name, Reason: lab.Accel.Reason}
+	out := newRecord(o, chosen, skipped)
+	out.v.ImageSHA256 = sum
+	lab, err := NewLab(ctx, o.Toolchain, filepath.Join(o.Dir, "standard"), o.Cache)
+	if err != nil {
+		return verdict.Verdict{}, err
+	}
+	defer lab.Close()
+	lab.stretch(o.TimeoutFactor)
+	out.v.Accelerator, out.v.Reason = lab.Accel.Name, lab.Accel.Reason
+	r := &run{opts: o, lab: lab, id: id, out: out}
 	r.say("booting the image with %s (%s)", lab.Accel.Name, lab.Accel.Reason)
 	if err := r.all(ctx); err != nil {
 		if ctx.Err() != nil {
 			return verdict.Verdict{}, ctx.Err()
 		}
-		r.verdict.Error = err.Error()
+		out.fail(err)
 	}
-	r.verdict.Seconds = time.Since(start).Seconds()
-	r.verdict.Conclude()
-	return r.verdict, nil
+	return out.verdict(), nil
 }
 
-// run is one assay under way.
+// run is an assay on one machine.
 type run struct {
-	opts    Options
-	lab     *Lab
-	id      Identity
-	verdict verdict.Verdict
+	opts Options
+	out  *record
+	lab  *Lab
+	id   Identity
 
 	machine     *Booted
 	tunnel      *internet.Tunnel
 	shell       *Shell
 	fingerprint string
+	before      memory // of the machine, before its reboot
 }
 
 func (r *run) say(format string, a ...any) {
@@ -91,25 +108,58 @@ func (r *run) say(format string, a ...any) {
 	}
 }
 
-// all is the standard assay: one boot, the checks, one reboot.
+// all is the assay: one boot, from which one machine is rebooted while its twin
+// is looked at; then the scenarios.
 func (r *run) all(ctx context.Context) error {
+	if r.out.wants(standardStages...) {
+		if err := r.standard(ctx); err != nil {
+			return err
+		}
+	}
+	r.scenarios(ctx)
+	return ctx.Err()
+}
+
+var standardStages = []stage{outside, inside, flood, logins, rebooted, console, deep, deepLast}
+
+// standard makes everything but the scenarios.
+func (r *run) standard(ctx context.Context) error {
 	if err := r.powerOn(ctx); err != nil {
 		return err
 	}
 	defer r.machine.Close()
 	defer r.disconnect()
-
-	r.outside(ctx)
-	r.planned(ctx)
-	r.depth(ctx)
-	// Last before the reboot: sshd shuts out an address after a few refusals.
-	r.logins(ctx)
-	r.sshAudit(ctx)
-	if err := r.reboot(ctx); err != nil {
+	twin, err := r.twin(ctx)
+	if err != nil {
 		return err
 	}
-	r.console(ctx)
+	defer twin.leave()
+
+	var looking sync.WaitGroup
+	looking.Go(func() { twin.look(ctx) })
+	err = r.reboot(ctx)
+	looking.Wait()
+	if err != nil {
+		return err
+	}
+	r.out.ask(ctx, r, console)
+	if err := r.again(ctx, twin); err != nil {
+		return err
+	}
+	r.out.measure(r, twin)
 	return ctx.Err()
+}
+
+// look makes all checks of a machine that runs.
+func (r *run) look(ctx context.Context) {
+	var beside sync.WaitGroup
+	beside.Go(func() { r.out.ask(ctx, r, outside) })
+	r.out.askMany(ctx, r, inside)
+	beside.Wait()
+	r.out.ask(ctx, r, flood)
+	r.out.ask(ctx, r, deep)
+	r.out.ask(ctx, r, logins)
+	r.out.ask(ctx, r, deepLast)
 }
 
 // powerOn boots the image and connects as the owner does.
@@ -122,8 +172,8 @@ func (r *run) powerOn(ctx context.Context) error {
 	if r.tunnel, err = r.machine.Connect(ctx); err != nil {
 		return errors.Join(err, r.machine.Close())
 	}
-	r.verdict.ReadySeconds = time.Since(r.machine.Since).Seconds()
-	r.say("WireGuard answered %.1f s after power-on", r.verdict.ReadySeconds)
+	r.out.ready(time.Since(r.machine.Since))
+	r.say("WireGuard answered %.1f s after power-on", time.Since(r.machine.Since).Seconds())
 	if r.fingerprint, err = r.machine.AwaitUp(ctx, 0); err != nil {
 		return errors.Join(err, r.machine.Close())
 	}
@@ -142,63 +192,32 @@ func (r *run) disconnect() {
 	}
 }
 
-// check makes one check and records it.
-func (r *run) check(ctx context.Context, layer, id, title string, f func() (string, error)) {
-	if ctx.Err() != nil {
-		return
-	}
-	start := time.Now()
-	evidence, err := f()
-	res := verdict.Result{ID: id, Layer: layer, Title: title, Evidence: clip(evidence), Seconds: time.Since(start).Seconds(), Result: verdict.Passed}
-	if err != nil {
-		res.Result, res.Problem = verdict.Errored, err.Error()
-		if errors.Is(err, errUnmet) {
-			res.Result = verdict.Failed
-		}
-	}
-	r.verdict.Checks = append(r.verdict.Checks, res)
-	if r.opts.Progress != nil {
-		r.opts.Progress(res)
-	}
+// leave ends a machine of a lab of its own.
+func (r *run) leave() {
+	r.disconnect()
+	r.machine.Close()
+	r.lab.Close()
 }
 
-// outside makes the stranger's checks.
-func (r *run) outside(ctx context.Context) {
-	o := outside{r.lab, r.id.Plan}
-	for _, target := range []struct {
-		name string
-		addr netip.Addr
-	}{{"ipv4", r.lab.Machine.IPv4()}, {"ipv6", r.lab.Machine.IPv6()}} {
-		r.check(ctx, "internet", "internet.tcp-"+target.name, "TCP over "+target.name+": only declared ports answer", func() (string, error) {
-			return o.tcp(ctx, target.addr)
-		})
-		r.check(ctx, "internet", "internet.udp-"+target.name, "UDP over "+target.name+": silent to strangers", func() (string, error) {
-			return o.udp(ctx, target.addr)
-		})
-	}
-	for _, c := range r.id.Plan.Checks {
-		if c.Ping != nil {
-			r.check(ctx, c.Layer, c.ID, c.Title, func() (string, error) { return o.ping(ctx, *c.Ping) })
-		}
-	}
-}
+func (r *run) stranger() stranger { return stranger{r.lab, r.id.Plan} }
 
-// logins makes the checks that log in, or fail to.
-func (r *run) logins(ctx context.Context) {
-	for _, c := range r.id.Plan.Checks {
-		if c.SSHAuth != nil {
-			r.check(ctx, c.Layer, c.ID, c.Title, func() (string, error) { return r.auth(ctx, *c.SSHAuth) })
-		}
-	}
-	r.check(ctx, "ssh", "ssh.forwarding-refused", "a forwarding request is refused", func() (string, error) {
-		return r.forwarding(ctx)
-	})
-}
-
-// forwarding asks sshd to connect somewhere for us: to itself, which would
+// forwardingCheck asks sshd to connect somewhere for us: to itself, which would
 // surely answer.
+func forwardingCheck() check {
+	return check{
+		id: "ssh.forwarding-refused", layer: "ssh", title: "a forwarding request is refused", stage: logins,
+		sabotage: sshlayer.SabotageForwarding(),
+		make:     func(ctx context.Context, r *run) (string, error) { return r.forwarding(ctx) },
+	}
+}
+
 func (r *run) forwarding(ctx context.Context) (string, error) {
-	conn, err := r.shell.client.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", r.id.sshPort))
+	shell, err := r.machine.Shell(ctx, r.tunnel, r.fingerprint)
+	if err != nil {
+		return "", err
+	}
+	defer shell.Close()
+	conn, err := shell.client.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", r.id.sshPort))
 	if err == nil {
 		conn.Close()
 		return "forwarded", unmet("sshd forwarded a connection")
@@ -210,23 +229,13 @@ func (r *run) forwarding(ctx context.Context) (string, error) {
 	return err.Error(), nil
 }
 
-// planned makes the checks that the layers brought and that need a shell.
-func (r *run) planned(ctx context.Context) {
-	for _, c := range r.id.Plan.Checks {
-		if c.SSHAuth != nil || c.Ping != nil {
-			continue
-		}
-		r.check(ctx, c.Layer, c.ID, c.Title, func() (string, error) {
-			ctx, cancel := context.WithTimeout(ctx, r.lab.Timeout(bootTime))
-			defer cancel()
-			return r.one(ctx, c)
-		})
-	}
-}
-
-// one makes a check that needs a shell or the tunnel.
+// one makes a check that a layer brought.
 func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 	switch {
+	case c.Ping != nil:
+		return r.stranger().ping(ctx, *c.Ping)
+	case c.SSHAuth != nil:
+		return r.auth(ctx, *c.SSHAuth)
 	case c.HTTP != nil:
 		return r.http(ctx, *c.HTTP)
 	case c.Reach != nil:
@@ -241,16 +250,19 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }
 
-// console looks for what a healthy machine never says.
-func (r *run) console(ctx context.Context) {
-	r.check(ctx, "system", "system.console", "nothing alarming on the console, both boots", func() (string, error) {
-		text := r.machine.Console()
-		evidence := fmt.Sprintf("%d lines", r.machine.ConsoleLines())
-		if alarms := vm.Alarms(text); len(alarms) > 0 {
-			return evidence, unmet("line %d, %s: %s", alarms[0].Number, alarms[0].Pattern, clip(alarms[0].Line))
-		}
-		return evidence, nil
-	})
+// consoleCheck looks for what a healthy machine never says.
+func consoleCheck() check {
+	return check{
+		id: "system.console", layer: "system", title: "nothing alarming on the console, both boots", stage: console,
+		sabotage: "echo '<2>BUG: sabotage' >/dev/kmsg", sabotagedLate: true,
+		make: func(_ context.Context, r *run) (string, error) {
+			evidence := fmt.Sprintf("%d lines", r.machine.ConsoleLines())
+			if alarms := vm.Alarms(r.machine.Console()); len(alarms) > 0 {
+				return evidence, unmet("line %d, %s: %s", alarms[0].Number, alarms[0].Pattern, clip(alarms[0].Line))
+			}
+			return evidence, nil
+		},
+	}
 }
 
 func imageDigest(file string) (string, error) {

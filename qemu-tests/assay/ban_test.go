@@ -167,14 +167,14 @@ func (r *ritual) attack(t *testing.T, from netip.Addr, jail string) {
 func (r *ritual) fail(t *testing.T, try func(ssh.Signer) error) {
 	t.Helper()
 	for i := range fail2ban.DefaultMaxRetry {
-		if err := try(stranger(t)); err == nil || !isAuthFailure(err) {
+		if err := try(unknownKey(t)); err == nil || !isAuthFailure(err) {
 			t.Fatalf("failed login %d of %d ended with: %v", i+1, fail2ban.DefaultMaxRetry, err)
 		}
 	}
 }
 
-// stranger is a key that the machine does not know.
-func stranger(t *testing.T) ssh.Signer {
+// unknownKey is a key that the machine does not know.
+func unknownKey(t *testing.T) ssh.Signer {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

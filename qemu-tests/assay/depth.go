@@ -10,44 +10,45 @@ import (
 	"ingot/qemu-tests/verdict"
 )
 
-// deepCheck is one check of a deep assay.
-type deepCheck struct {
-	id, title string
-	check     func(context.Context) (string, error)
-}
-
-// depth makes the checks that take minutes. The tools are brought to the
-// machine's memory and go with it: the image has none of them.
-func (r *run) depth(ctx context.Context) {
-	if r.opts.Audit == "" {
-		return
-	}
-	r.verdict.Depth = &verdict.Depth{}
-	for _, c := range r.quickDepth() {
-		r.check(ctx, "depth", c.id, c.title, func() (string, error) { return c.check(ctx) })
-	}
-	r.say("lynis audits the machine, which takes minutes")
-	title := fmt.Sprintf("lynis' hardening index is %d or more, and what it suggests is explained", lynisGoal)
-	r.check(ctx, "depth", "depth.lynis", title, func() (string, error) {
-		report, err := r.lynis(ctx)
-		if err != nil {
-			return "", err
-		}
-		r.verdict.Depth.Lynis = report
-		return judgeLynis(report)
-	})
-}
-
-// quickDepth are the checks that need nothing but the machine's own programs.
-func (r *run) quickDepth() []deepCheck {
-	list := []deepCheck{
-		{"depth.suid", "files with SUID or SGID are few and declared", r.suid},
-		{"depth.exposure", "services with sockets are in sandboxes", r.exposures},
+// deepChecks take minutes. The tools are brought to the machine's memory and go
+// with it: the image has none of them.
+func deepChecks() []check {
+	list := []check{
+		{
+			id: "depth.suid", title: "files with SUID or SGID are few and declared",
+			sabotage: "cp /usr/bin/true /var/lib/ingot/sabotage && chmod 4755 /var/lib/ingot/sabotage",
+			make:     func(ctx context.Context, r *run) (string, error) { return r.suid(ctx) },
+		},
+		{
+			id: "depth.exposure", title: "services with sockets are in sandboxes",
+			sabotage: "systemd-run --quiet --unit=sabotage systemd-socket-activate --listen=0.0.0.0:9999 /usr/bin/true" +
+				" && until ss -Hltn | grep -q :9999; do sleep 0.1; done",
+			make: func(ctx context.Context, r *run) (string, error) { return r.exposures(ctx) },
+		},
 	}
 	for _, f := range fileSweeps {
-		list = append(list, deepCheck{f.id, f.title, func(ctx context.Context) (string, error) { return r.shell.sweep(ctx, f) }})
+		list = append(list, check{id: f.id, title: f.title, sabotage: f.sabotage,
+			make: func(ctx context.Context, r *run) (string, error) { return r.shell.sweep(ctx, f) }})
 	}
-	return list
+	list = append(list, check{
+		id: "depth.lynis", title: fmt.Sprintf("lynis' hardening index is %d or more, and what it suggests is explained", lynisGoal),
+		sabotage: "mount -t tmpfs tmpfs /etc/modprobe.d",
+		make:     func(ctx context.Context, r *run) (string, error) { return r.auditWithLynis(ctx) },
+	})
+	for i := range list {
+		list[i].layer, list[i].stage = "depth", deep
+	}
+	return append(list, sshAuditCheck())
+}
+
+func (r *run) auditWithLynis(ctx context.Context) (string, error) {
+	r.say("lynis audits the machine, which takes minutes")
+	report, err := r.lynis(ctx)
+	if err != nil {
+		return "", err
+	}
+	r.out.depth(func(d *verdict.Depth) { d.Lynis = report })
+	return judgeLynis(report)
 }
 
 // exposures measures and judges the running services.
@@ -56,9 +57,7 @@ func (r *run) exposures(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if r.verdict.Depth != nil {
-		r.verdict.Depth.Exposure = list
-	}
+	r.out.depth(func(d *verdict.Depth) { d.Exposure = list })
 	return judgeExposure(list)
 }
 
@@ -66,12 +65,13 @@ func (r *run) exposures(ctx context.Context) (string, error) {
 type fileSweep struct {
 	id, title string
 	test      []string // find's tests
+	sabotage  string
 }
 
 var fileSweeps = []fileSweep{
-	{"depth.world-writable", "no file is writable by everybody", []string{"-type", "f", "-perm", "-0002"}},
-	{"depth.world-writable-folders", "folders writable by everybody are sticky", []string{"-type", "d", "-perm", "-0002", "!", "-perm", "-1000"}},
-	{"depth.unowned", "every file has an owner and a group", []string{"(", "-nouser", "-o", "-nogroup", ")"}},
+	{"depth.world-writable", "no file is writable by everybody", []string{"-type", "f", "-perm", "-0002"}, "touch /run/sabotage && chmod 0666 /run/sabotage"},
+	{"depth.world-writable-folders", "folders writable by everybody are sticky", []string{"-type", "d", "-perm", "-0002", "!", "-perm", "-1000"}, "mkdir --mode=0777 /run/sabotage"},
+	{"depth.unowned", "every file has an owner and a group", []string{"(", "-nouser", "-o", "-nogroup", ")"}, "touch /run/sabotage && chown 12345 /run/sabotage"},
 }
 
 // places are the file systems that hold files: the sealed root, what is laid

@@ -22,31 +22,51 @@ type Lab struct {
 	Machine   *internet.Machine
 	dir       string
 	boots     int
+	options   internet.Options
 }
 
 // NewLab makes the internet; artefacts go to dir. probeCache remembers which
 // accelerator works, empty asks every time.
 func NewLab(ctx context.Context, tc vm.Toolchain, dir, probeCache string) (*Lab, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	accel, err := vm.Probe(ctx, tc, vm.ProbeOptions{CacheDir: probeCache})
 	if err != nil {
 		return nil, err
 	}
-	in, err := internet.New(internet.Options{
-		PCAP:      filepath.Join(dir, "packets.pcapng"),
-		ProbeWait: time.Duration(accel.TimeoutFactor * float64(200*time.Millisecond)),
-	})
-	if err != nil {
-		return nil, err
+	l := &Lab{Toolchain: tc, Accel: accel, dir: dir}
+	l.options.ProbeWait = time.Duration(accel.TimeoutFactor * float64(200*time.Millisecond))
+	return l, l.open()
+}
+
+// open makes the internet, in l.dir.
+func (l *Lab) open() (err error) {
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+		return err
 	}
-	m, err := in.AddMachine(internet.MachineOptions{Name: "server"})
-	if err != nil {
-		in.Close()
-		return nil, err
+	l.options.PCAP = filepath.Join(l.dir, "packets.pcapng")
+	if l.Internet, err = internet.New(l.options); err != nil {
+		return err
 	}
-	return &Lab{Toolchain: tc, Accel: accel, Internet: in, Machine: m, dir: dir}, nil
+	if l.Machine, err = l.Internet.AddMachine(internet.MachineOptions{Name: "server"}); err != nil {
+		l.Internet.Close()
+	}
+	return err
+}
+
+// Another is a second internet with a place for the same machine. Its artefacts
+// go to a folder of that name beside this one's. change may be nil.
+func (l *Lab) Another(name string, change func(*internet.Options)) (*Lab, error) {
+	n := &Lab{Toolchain: l.Toolchain, Accel: l.Accel, dir: filepath.Join(filepath.Dir(l.dir), name), options: l.options}
+	if change != nil {
+		change(&n.options)
+	}
+	return n, n.open()
+}
+
+// stretch multiplies all timeouts; 0 leaves them.
+func (l *Lab) stretch(factor float64) {
+	if factor > 0 {
+		l.Accel.TimeoutFactor *= factor
+	}
 }
 
 // Close ends the internet. Machines end with their context or by themselves.
@@ -81,6 +101,7 @@ type Booted struct {
 	lab   *Lab
 	id    Identity
 	mark  internet.Mark
+	cfg   vm.Config
 }
 
 // Boot powers a machine on; it returns as soon as the guest runs.
@@ -105,7 +126,17 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 	if o.After != nil {
 		cfg.Overlay, cfg.Vars = o.After.Overlay(), o.After.Vars()
 	}
-	b := &Booted{lab: l, id: id, Since: time.Now(), mark: l.Internet.Mark()}
+	b := &Booted{lab: l, id: id, Since: time.Now(), mark: l.Internet.Mark(), cfg: cfg}
+	var err error
+	b.VM, err = vm.Start(ctx, cfg)
+	return b, err
+}
+
+// resume goes on from a snapshot, whose overlay was copied to disk.
+func (l *Lab) resume(ctx context.Context, s Saved, disk string) (*Booted, error) {
+	cfg := s.booted.cfg
+	cfg.Net, cfg.Dir, cfg.Overlay, cfg.Snapshot = l.Machine.QEMUArgs(), l.dir, disk, snapshotName
+	b := &Booted{lab: l, id: s.booted.id, Since: time.Now(), mark: l.Internet.Mark(), cfg: cfg}
 	var err error
 	b.VM, err = vm.Start(ctx, cfg)
 	return b, err

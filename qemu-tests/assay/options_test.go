@@ -54,9 +54,9 @@ func TestEveryCheckHasASabotage(t *testing.T) {
 		if err != nil || len(findings) > 0 {
 			t.Fatal(errors.Join(err, config.Render(os.Stderr, findings)))
 		}
-		for _, c := range loaded.Plan.Checks {
-			if c.Sabotage == "" {
-				t.Errorf("%s: no sabotage for %s", folder, c.ID)
+		for _, c := range catalogue(loaded.Plan) {
+			if c.sabotage == "" {
+				t.Errorf("%s: no sabotage for %s", folder, c.id)
 			}
 		}
 	}

@@ -11,15 +11,15 @@ import (
 	"ingot/qemu-tests/internet"
 )
 
-// outside is what a stranger on the internet finds.
-type outside struct {
+// stranger is what somebody on the internet finds.
+type stranger struct {
 	lab  *Lab
 	plan layers.Plan
 }
 
 // tcp scans all 65,535 TCP ports: those declared for the internet answer, open
 // or closed, and the others are silent.
-func (o outside) tcp(ctx context.Context, target netip.Addr) (string, error) {
+func (o stranger) tcp(ctx context.Context, target netip.Addr) (string, error) {
 	var want []uint16
 	for _, p := range o.plan.Ports {
 		if p.Proto == "tcp" && p.From == layers.FromInternet {
@@ -49,7 +49,7 @@ const synTries = 6
 
 // udp probes all UDP ports: none answers a stranger. Ports that speak to the
 // right key only are silent, too.
-func (o outside) udp(ctx context.Context, target netip.Addr) (string, error) {
+func (o stranger) udp(ctx context.Context, target netip.Addr) (string, error) {
 	scan, err := o.lab.Internet.ProbeUDP(ctx, target, internet.AllPorts(), []byte("ingot assay"))
 	if err != nil {
 		return "", err
@@ -96,7 +96,7 @@ func orNone(list []string) string {
 }
 
 // ping asks as a stranger, over both protocols.
-func (o outside) ping(ctx context.Context, want layers.PingCheck) (string, error) {
+func (o stranger) ping(ctx context.Context, want layers.PingCheck) (string, error) {
 	for _, target := range []netip.Addr{o.lab.Machine.IPv4(), o.lab.Machine.IPv6()} {
 		answer, err := o.lab.Internet.Ping(ctx, target)
 		if err != nil {

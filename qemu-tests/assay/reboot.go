@@ -43,46 +43,83 @@ func (r *run) remember(ctx context.Context) (memory, error) {
 // planted is what a root attacker would leave behind to come back.
 const planted = identityDir + "/etc/systemd/system/planted.service"
 
-// reboot restarts the machine and looks what survived: its identity does, what
-// root planted does not.
+// plant puts a unit there.
+const plant = `mkdir -p "${1%/*}" && printf '[Service]\nExecStart=true\n' >"$1" && sync`
+
+// rebootChecks are what is looked at after a reboot: the identity survives it,
+// what root planted does not.
+func rebootChecks() []check {
+	return []check{
+		{
+			id: "system.identity-survives", layer: "system", title: "keys and machine-id survive a reboot", stage: rebooted,
+			sabotage: "wg set wg0 private-key /dev/stdin <<END\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nEND", sabotagedLate: true,
+			make: func(ctx context.Context, r *run) (string, error) { return r.identitySurvives(ctx) },
+		},
+		{
+			id: "system.second-boot", layer: "system", title: "the second boot applies nothing again", stage: rebooted,
+			sabotage: "echo '{}' >" + identityDir + "/stamp.json",
+			make:     func(ctx context.Context, r *run) (string, error) { return r.appliedOnce(ctx) },
+		},
+		{
+			id: "system.planted-removed", layer: "system", title: "what root planted in the identity is gone and reported", stage: rebooted,
+			sabotage: "mkdir -p " + identityDir + "/etc/systemd/system && : >" + planted, sabotagedLate: true,
+			make: func(ctx context.Context, r *run) (string, error) { return r.plantedIsGone(ctx) },
+		},
+	}
+}
+
+// reboot restarts the machine and makes the checks that are about it.
 func (r *run) reboot(ctx context.Context) error {
-	before, err := r.remember(ctx)
-	if err != nil {
+	if !r.out.wants(rebooted) {
+		return nil
+	}
+	if err := r.plantAndRestart(ctx, nil); err != nil {
+		return err
+	}
+	r.out.ask(ctx, r, rebooted)
+	return nil
+}
+
+// plantAndRestart remembers what the machine is and leaves something behind;
+// then meanwhile, if any, may change something.
+func (r *run) plantAndRestart(ctx context.Context, meanwhile func() error) error {
+	var err error
+	if r.before, err = r.remember(ctx); err != nil {
 		return r.machine.Failure(err)
 	}
-	const plant = `mkdir -p "${1%/*}" && printf '[Service]\nExecStart=true\n' >"$1" && sync`
 	if out, err := r.shell.Run(ctx, "sh", "-c", plant, "sh", planted); err != nil || out.Exit != 0 {
 		return r.machine.Failure(errors.Join(err, fmt.Errorf("plant a unit: %s", clip(out.Stderr))))
 	}
-	if err := r.restart(ctx); err != nil {
-		return err
+	if meanwhile != nil {
+		if err := meanwhile(); err != nil {
+			return err
+		}
 	}
-	r.check(ctx, "system", "system.identity-survives", "keys and machine-id survive a reboot", func() (string, error) {
-		after, err := r.remember(ctx)
-		if err != nil {
-			return "", err
-		}
-		before, after := before, after
-		before.Stamp, after.Stamp = "", ""
-		if after != before {
-			return "", unmet("before the reboot %+v, after it %+v", before, after)
-		}
-		return "machine-id " + after.MachineID, nil
-	})
-	r.check(ctx, "system", "system.second-boot", "the second boot applies nothing again", func() (string, error) {
-		after, err := r.remember(ctx)
-		if err != nil {
-			return "", err
-		}
-		if after.Stamp != before.Stamp {
-			return after.Stamp, unmet("the identity was made anew: %s, before %s", after.Stamp, before.Stamp)
-		}
-		return "unchanged since " + after.Stamp, nil
-	})
-	r.check(ctx, "system", "system.planted-removed", "what root planted in the identity is gone and reported", func() (string, error) {
-		return r.plantedIsGone(ctx)
-	})
-	return nil
+	return r.restart(ctx)
+}
+
+func (r *run) identitySurvives(ctx context.Context) (string, error) {
+	after, err := r.remember(ctx)
+	if err != nil {
+		return "", err
+	}
+	before := r.before
+	before.Stamp, after.Stamp = "", ""
+	if after != before {
+		return "", unmet("before the reboot %+v, after it %+v", before, after)
+	}
+	return "machine-id " + after.MachineID, nil
+}
+
+func (r *run) appliedOnce(ctx context.Context) (string, error) {
+	after, err := r.remember(ctx)
+	if err != nil {
+		return "", err
+	}
+	if after.Stamp != r.before.Stamp {
+		return after.Stamp, unmet("the identity was made anew: %s, before %s", after.Stamp, r.before.Stamp)
+	}
+	return "unchanged since " + after.Stamp, nil
 }
 
 // restart reboots from inside, as an operator would, and connects again.
@@ -99,12 +136,7 @@ func (r *run) restart(ctx context.Context) error {
 	if fingerprint != r.fingerprint {
 		return r.machine.Failure(fmt.Errorf("the host key changed from %s to %s", r.fingerprint, fingerprint))
 	}
-	r.disconnect()
-	if r.tunnel, err = r.machine.Connect(ctx); err != nil {
-		return err
-	}
-	r.shell, err = r.machine.Shell(ctx, r.tunnel, r.fingerprint)
-	return err
+	return r.reconnect(ctx)
 }
 
 func (r *run) plantedIsGone(ctx context.Context) (string, error) {

@@ -8,16 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
 
-	"ingot/config"
-	"ingot/layers"
-	"ingot/layers/system"
 	"ingot/qemu-tests/vm"
 )
 
@@ -27,44 +24,21 @@ var sabotageAll = flag.Bool("sabotage-all", false, "TestSabotage runs every sabo
 
 var sabotageOthers = flag.Bool("sabotage-others", false, "TestSabotage also asks which other checks fail, which takes half a minute for each")
 
-// sabotage is a command that breaks a healthy machine and the check that must
-// notice.
-type sabotage struct{ layer, check, command string }
-
-// ours are the sabotages of what the assay itself looks at.
-var ours = []sabotage{
-	{"internet", "internet.tcp-ipv4", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
-	{"internet", "internet.tcp-ipv6", "nft insert rule inet ingot inbound tcp dport 8080 accept"},
-	{"internet", "internet.udp-ipv4", "nft insert rule inet ingot inbound udp dport 9999 accept"},
-	{"internet", "internet.udp-ipv6", "nft insert rule inet ingot inbound udp dport 9999 accept"},
-	{"depth", "depth.suid", "cp /usr/bin/true /var/lib/ingot/sabotage && chmod 4755 /var/lib/ingot/sabotage"},
-	{"depth", "depth.world-writable", "touch /run/sabotage && chmod 0666 /run/sabotage"},
-	{"depth", "depth.world-writable-folders", "mkdir --mode=0777 /run/sabotage"},
-	{"depth", "depth.unowned", "touch /run/sabotage && chown 12345 /run/sabotage"},
-	{"depth", "depth.exposure", "systemd-run --quiet --unit=sabotage systemd-socket-activate --listen=0.0.0.0:9999 /usr/bin/true" +
-		" && until ss -Hltn | grep -q :9999; do sleep 0.1; done"},
-}
-
-// sabotages are all of a plan's, in its order, and ours.
-func sabotages(plan layers.Plan) []sabotage {
-	list := slices.Clone(ours)
-	for _, c := range plan.Checks {
-		if c.Sabotage != "" {
-			list = append(list, sabotage{c.Layer, c.ID, c.Sabotage})
-		}
-	}
-	return list
+// breakable are the checks that a command on a healthy machine makes fail.
+// Scenarios break the machine by themselves (TestScenarios).
+func breakable(list []check) []check {
+	return slices.DeleteFunc(slices.Clone(list), func(c check) bool { return c.stage == scenarios })
 }
 
 // onePerLayer picks by a seed from the image, so that another image tries
 // others and the same image the same.
-func onePerLayer(list []sabotage, imageSHA256 string) ([]sabotage, error) {
+func onePerLayer(list []check, imageSHA256 string) ([]check, error) {
 	sum, err := hex.DecodeString(imageSHA256)
 	if err != nil || len(sum) != 32 {
 		return nil, fmt.Errorf("%q is no SHA-256", imageSHA256)
 	}
 	random := rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])))
-	byLayer := map[string][]sabotage{}
+	byLayer := map[string][]check{}
 	var order []string
 	for _, s := range list {
 		if byLayer[s.layer] == nil {
@@ -72,7 +46,7 @@ func onePerLayer(list []sabotage, imageSHA256 string) ([]sabotage, error) {
 		}
 		byLayer[s.layer] = append(byLayer[s.layer], s)
 	}
-	var picked []sabotage
+	var picked []check
 	for _, layer := range order {
 		of := byLayer[layer]
 		picked = append(picked, of[random.IntN(len(of))])
@@ -83,7 +57,7 @@ func onePerLayer(list []sabotage, imageSHA256 string) ([]sabotage, error) {
 // outcome is one line of the matrix: a check, whether it caught its sabotage,
 // and who else complained.
 type outcome struct {
-	sabotage
+	check
 	caught bool
 	others []string
 }
@@ -92,11 +66,11 @@ type outcome struct {
 func TestSabotage(t *testing.T) {
 	b := image(t)
 	lab, id := newLab(t, b)
-	list := sabotages(id.Plan)
+	list := breakable(catalogue(id.Plan))
 	total := len(list)
 	switch {
 	case *sabotageLayer != "":
-		list = slices.DeleteFunc(list, func(s sabotage) bool { return s.layer != *sabotageLayer })
+		list = slices.DeleteFunc(list, func(c check) bool { return c.layer != *sabotageLayer })
 		if len(list) == 0 {
 			t.Fatalf("the layer %s has no sabotages", *sabotageLayer)
 		}
@@ -107,63 +81,108 @@ func TestSabotage(t *testing.T) {
 		}
 		t.Logf("%d of %d sabotages, one a layer, picked by the image %s; -sabotage-all runs all", len(list), total, b.SHA256)
 	}
-	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})
+	list = slices.DeleteFunc(list, func(c check) bool {
+		leave := !*audit && (c.id == "depth.lynis" || c.id == "depth.ssh-audit")
+		if leave {
+			t.Logf("%s is left out, its tool takes minutes: -audit runs it", c.id)
+		}
+		return leave
+	})
+	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance, Reboots: true})
 	s := up(t, m)
-	r := &run{lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell, fingerprint: s.fingerprint}
+	r := &run{lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell, fingerprint: s.fingerprint, out: newRecord(Options{}, list, nil)}
+	if *audit {
+		r.opts.Audit, r.opts.Dir = auditTree(t, b), lab.dir
+	}
 	s.snapshot(t, "healthy")
 	var matrix []outcome
 	all := t // a connection outlives the subtest that makes it
-	for _, sab := range list {
-		t.Run(sab.check, func(t *testing.T) {
+	for _, c := range list {
+		t.Run(c.id, func(t *testing.T) {
 			defer func() { // also when the machine does not even answer
 				if err := m.Loadvm(all.Context(), "healthy"); err != nil {
 					t.Error(err)
 					return
 				}
-				s = s.again(all)
-				r.tunnel, r.shell = s.tunnel, s.shell
+				if err := r.reconnect(all.Context()); err != nil {
+					t.Error(err)
+				}
 			}()
-			matrix = append(matrix, r.sabotage(t, sab))
+			matrix = append(matrix, r.sabotage(t, c))
 		})
 	}
+	r.disconnect()
 	t.Logf("\n%s", table(matrix))
 }
 
 // sabotage breaks the machine once and asks the check before and after.
-func (r *run) sabotage(t *testing.T, sab sabotage) outcome {
+func (r *run) sabotage(t *testing.T, c check) outcome {
 	t.Helper()
-	check := r.find(t, sab.check)
-	if _, err := check(t.Context()); err != nil {
-		out, _ := r.shell.Run(t.Context(), "journalctl", "--boot", "--lines=20", "--no-pager")
-		t.Fatalf("fails on a healthy machine: %v\n%s", err, out.Stdout)
+	if c.stage != rebooted && c.stage != console {
+		if _, err := c.make(t.Context(), r); err != nil {
+			out, _ := r.shell.Run(t.Context(), "journalctl", "--boot", "--lines=20", "--no-pager")
+			t.Fatalf("fails on a healthy machine: %v\n%s", err, out.Stdout)
+		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), r.lab.Timeout(30*time.Second))
+	limit := 30 * time.Second
+	if c.stage == rebooted {
+		limit = 2 * bootTime
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), r.lab.Timeout(limit))
 	defer cancel()
-	out, err := r.shell.Run(ctx, "sh", "-c", "stranger='"+authorizedKey(r.id.stranger)+"'\n"+sab.command)
-	if err != nil || out.Exit != 0 {
-		t.Fatalf("%s: %v, exit %d: %s", sab.command, err, out.Exit, out.Stderr)
+	lines := r.machine.ConsoleLines()
+	r.breaks(t, ctx, c)
+	if c.stage == console {
+		if _, err := r.machine.WaitConsoleAfter(ctx, lines, regexp.MustCompile("sabotage")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	o := outcome{sabotage: sab}
-	_, err = check(ctx)
+	o := outcome{check: c}
+	_, err := c.make(ctx, r)
 	if o.caught = errors.Is(err, errUnmet); !o.caught {
-		t.Errorf("%s went unnoticed: %v", sab.command, err)
+		t.Errorf("%s went unnoticed: %v", c.sabotage, err)
 	}
 	if *sabotageOthers {
-		o.others = r.complaints(t.Context(), sab.check)
+		o.others = r.complaints(t.Context(), c.id)
 	}
 	return o
 }
 
-// complaints are the planned checks but one that do not hold, of those that a
-// shell can make.
+// breaks runs a check's sabotage, at the right moment of a reboot if it needs
+// one.
+func (r *run) breaks(t *testing.T, ctx context.Context, c check) {
+	t.Helper()
+	now := func() error {
+		out, err := r.shell.Run(ctx, "sh", "-c", "stranger='"+authorizedKey(r.id.stranger)+"'\n"+c.sabotage)
+		if err != nil || out.Exit != 0 {
+			return fmt.Errorf("%s: %w, exit %d: %s", c.sabotage, err, out.Exit, out.Stderr)
+		}
+		return nil
+	}
+	var err error
+	switch {
+	case c.stage == rebooted && c.sabotagedLate:
+		err = errors.Join(r.plantAndRestart(ctx, nil), now())
+	case c.stage == rebooted:
+		err = r.plantAndRestart(ctx, now)
+	default:
+		err = now()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// complaints are the checks but one that do not hold, of those that a shell can
+// make.
 func (r *run) complaints(ctx context.Context, but string) []string {
 	var list []string
-	for _, c := range r.id.Plan.Checks {
-		if c.ID == but || c.SSHAuth != nil || c.Ping != nil {
+	for _, c := range catalogue(r.id.Plan) {
+		if c.id == but || c.stage != inside {
 			continue
 		}
-		if _, err := r.one(ctx, c); err != nil {
-			list = append(list, c.ID)
+		if _, err := c.make(ctx, r); err != nil {
+			list = append(list, c.id)
 		}
 	}
 	return list
@@ -183,31 +202,14 @@ func table(matrix []outcome) string {
 		if *sabotageOthers {
 			others = orNone(o.others)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", o.check, caught, others, clip(o.command))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", o.id, caught, others, clip(o.check.sabotage))
 	}
 	w.Flush()
 	return s.String()
 }
 
-// A layer whose checks were never seen failing promises nothing.
-func TestEveryLayerHasASabotage(t *testing.T) {
-	loaded, findings, err := config.Load("../../examples/openclaw", system.Layer{})
-	if err != nil || len(findings) > 0 {
-		t.Fatal(errors.Join(err, config.Render(os.Stderr, findings)))
-	}
-	has := map[string]bool{}
-	for _, s := range sabotages(loaded.Plan) {
-		has[s.layer] = true
-	}
-	for _, name := range loaded.Plan.LayerNames {
-		if !has[name] {
-			t.Errorf("no check of the layer %s has a Sabotage", name)
-		}
-	}
-}
-
 func TestOnePerLayer(t *testing.T) {
-	list := []sabotage{{"a", "a.1", "x"}, {"b", "b.1", "x"}, {"a", "a.2", "x"}}
+	list := []check{{layer: "a", id: "a.1"}, {layer: "b", id: "b.1"}, {layer: "a", id: "a.2"}}
 	seen := map[string]bool{}
 	for i := range 32 {
 		sum := fmt.Sprintf("%02x%062x", i*8, i)
@@ -216,10 +218,10 @@ func TestOnePerLayer(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, _ := onePerLayer(list, sum)
-		if len(picked) != 2 || picked[1].check != "b.1" || !slices.Equal(picked, again) {
+		if len(picked) != 2 || picked[1].id != "b.1" || picked[0].id != again[0].id {
 			t.Errorf("%s: picked %v, then %v", sum, picked, again)
 		}
-		seen[picked[0].check] = true
+		seen[picked[0].id] = true
 	}
 	if !seen["a.1"] || !seen["a.2"] {
 		t.Errorf("32 images tried only %v", seen)
@@ -227,37 +229,4 @@ func TestOnePerLayer(t *testing.T) {
 	if _, err := onePerLayer(list, "no digest"); err == nil {
 		t.Error("takes what is no digest")
 	}
-}
-
-// find is a check of the standard assay by its id.
-func (r *run) find(t *testing.T, id string) func(context.Context) (string, error) {
-	t.Helper()
-	o := outside{r.lab, r.id.Plan}
-	switch id {
-	case "internet.tcp-ipv4":
-		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv4()) }
-	case "internet.tcp-ipv6":
-		return func(ctx context.Context) (string, error) { return o.tcp(ctx, r.lab.Machine.IPv6()) }
-	case "internet.udp-ipv4":
-		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv4()) }
-	case "internet.udp-ipv6":
-		return func(ctx context.Context) (string, error) { return o.udp(ctx, r.lab.Machine.IPv6()) }
-	}
-	for _, c := range r.quickDepth() {
-		if c.id == id {
-			return c.check
-		}
-	}
-	i := slices.IndexFunc(r.id.Plan.Checks, func(c layers.Check) bool { return c.ID == id })
-	if i < 0 {
-		t.Fatalf("there is no check %s", id)
-	}
-	c := r.id.Plan.Checks[i]
-	switch {
-	case c.Ping != nil:
-		return func(ctx context.Context) (string, error) { return o.ping(ctx, *c.Ping) }
-	case c.SSHAuth != nil:
-		return func(ctx context.Context) (string, error) { return r.auth(ctx, *c.SSHAuth) }
-	}
-	return func(ctx context.Context) (string, error) { return r.one(ctx, c) }
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -18,6 +19,9 @@ import (
 // Shell runs commands as root on the machine, over SSH through the tunnel.
 type Shell struct {
 	client *ssh.Client
+
+	mu   sync.Mutex
+	idle []*pipe // shells that wait for a command
 }
 
 // sshTime is how long a connection and its login may take under KVM, and longer
@@ -89,12 +93,26 @@ type Output struct {
 
 // Run runs argv as root. The error is about the connection; a command that
 // fails is an Output with its exit code. The end of ctx ends the connection:
-// a machine that does not answer in time is lost.
+// a machine that does not answer in time is lost. It may be called from several
+// goroutines; each gets a shell of its own.
 func (s *Shell) Run(ctx context.Context, argv ...string) (Output, error) {
-	return s.Feed(ctx, nil, argv...)
+	stop := context.AfterFunc(ctx, func() { s.client.Close() })
+	defer stop()
+	p, err := s.pipe()
+	if err != nil {
+		return Output{}, errors.Join(ctx.Err(), err)
+	}
+	out, err := p.run(quote(argv))
+	if err != nil {
+		return Output{}, errors.Join(ctx.Err(), fmt.Errorf("run %s: %w", argv[0], err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = append(s.idle, p)
+	return out, nil
 }
 
-// Feed is Run with something to read for the command.
+// Feed is Run with something to read for the command, and a session of its own.
 func (s *Shell) Feed(ctx context.Context, stdin io.Reader, argv ...string) (Output, error) {
 	stop := context.AfterFunc(ctx, func() { s.client.Close() })
 	defer stop()
@@ -123,7 +141,7 @@ func (s *Shell) Feed(ctx context.Context, stdin io.Reader, argv ...string) (Outp
 // Leave asks systemd to "reboot" or "poweroff". The machine may be gone before it
 // has said how the command ended.
 func (s *Shell) Leave(ctx context.Context, verb string) error {
-	out, err := s.Run(ctx, "systemctl", verb, "--no-block")
+	out, err := s.Feed(ctx, nil, "systemctl", verb, "--no-block")
 	var gone *ssh.ExitMissingError
 	switch {
 	case errors.As(err, &gone):

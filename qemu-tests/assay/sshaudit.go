@@ -12,37 +12,41 @@ import (
 	"strings"
 	"time"
 
+	sshlayer "ingot/layers/ssh"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/verdict"
 )
 
 // sshAuditTime is how long ssh-audit's dozens of connections may take under KVM.
 const sshAuditTime = time.Minute
 
-// sshAudit lets ssh-audit look at sshd. It makes many connections that never
-// log in, for which sshd may shut out an address: nothing else follows before
-// the reboot.
-func (r *run) sshAudit(ctx context.Context) {
-	if r.opts.Audit == "" {
-		return
+// sshAuditCheck lets ssh-audit look at sshd. It makes many connections that never
+// log in, for which sshd may shut out an address: nothing else follows.
+func sshAuditCheck() check {
+	return check{
+		id: "depth.ssh-audit", layer: "depth", title: "ssh-audit has no warning", stage: deepLast,
+		sabotage: sshlayer.SabotageAlgorithms(),
+		make:     func(ctx context.Context, r *run) (string, error) { return r.sshAudit(ctx) },
 	}
-	r.check(ctx, "depth", "depth.ssh-audit", "ssh-audit has no warning", func() (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, r.lab.Timeout(sshAuditTime))
-		defer cancel()
-		addr, stop, err := forward(ctx, r.tunnel, net.JoinHostPort(r.id.serverTunnel, r.id.sshPort))
-		if err != nil {
-			return "", err
-		}
-		defer stop()
-		out, err := runSSHAudit(ctx, r.opts.Audit, addr)
-		if err != nil {
-			return "", err
-		}
-		r.verdict.Depth.SSHAudit = out
-		if err := os.WriteFile(filepath.Join(r.opts.Dir, "ssh-audit.txt"), []byte(out), 0o644); err != nil {
-			return "", err
-		}
-		return judgeSSHAudit(out)
-	})
+}
+
+func (r *run) sshAudit(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.lab.Timeout(sshAuditTime))
+	defer cancel()
+	addr, stop, err := forward(ctx, r.tunnel, net.JoinHostPort(r.id.serverTunnel, r.id.sshPort))
+	if err != nil {
+		return "", err
+	}
+	defer stop()
+	out, err := runSSHAudit(ctx, r.opts.Audit, addr)
+	if err != nil {
+		return "", err
+	}
+	r.out.depth(func(d *verdict.Depth) { d.SSHAudit = out })
+	if err := os.WriteFile(filepath.Join(r.opts.Dir, "ssh-audit.txt"), []byte(out), 0o644); err != nil {
+		return "", err
+	}
+	return judgeSSHAudit(out)
 }
 
 // runSSHAudit starts the tree's ssh-audit with the tree's Python, through the

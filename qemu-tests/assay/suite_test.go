@@ -183,13 +183,10 @@ func up(t *testing.T, m *Booted) session {
 	return session{m, tunnel, shell, fingerprint}
 }
 
-// snapshot saves the machine. QEMU's TCG never lets the time stamp counter go
-// back (cpu_ticks_prev): after a restore a kernel that reads the time from it
-// would be thrown forward by all the time since the snapshot, and each of its
-// timeouts would be over at once.
+// snapshot saves the machine.
 func (s session) snapshot(t *testing.T, name string) {
 	t.Helper()
-	s.must(t, "sh", "-c", "cd /sys/devices/system/clocksource/clocksource0 && if grep -qx tsc current_clocksource; then echo hpet >current_clocksource; fi")
+	s.must(t, "sh", "-c", steadyClock)
 	if err := s.Savevm(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
@@ -589,15 +586,4 @@ func flipped(t *testing.T, b built, partition string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// again connects anew after a restore.
-func (s session) again(t *testing.T) session {
-	t.Helper()
-	start := time.Now()
-	s.shell.Close()
-	s.tunnel.Close()
-	n := up(t, s.Booted)
-	t.Logf("restored in %.1f s", time.Since(start).Seconds())
-	return n
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 )
 
 // maxConsole bounds the memory a machine that never stops printing can take;
@@ -16,8 +17,9 @@ const maxConsole = 16 << 20
 // terminal control sequences, and wakes those who wait for one.
 type console struct {
 	mu      sync.Mutex
-	lines   []string // finished
-	partial []byte   // the line being written: a prompt never ends with a newline
+	lines   []string    // finished
+	ended   []time.Time // when each of lines was complete
+	partial []byte      // the line being written: a prompt never ends with a newline
 	size    int
 	grown   chan struct{} // closed and replaced on every change
 	eof     bool
@@ -56,6 +58,7 @@ func (c *console) add(p []byte) []string {
 		return nil
 	}
 	c.size += len(p)
+	now := time.Now()
 	before := len(c.lines)
 	for {
 		i := bytes.IndexByte(p, '\n')
@@ -63,6 +66,7 @@ func (c *console) add(p []byte) []string {
 			break
 		}
 		c.lines = append(c.lines, plainText(append(c.partial, p[:i]...)))
+		c.ended = append(c.ended, now)
 		c.partial = c.partial[:0]
 		p = p[i+1:]
 	}
@@ -118,6 +122,17 @@ func (c *console) all(from int) []string {
 	lines := append([]string(nil), c.lines[min(from, len(c.lines)):]...)
 	if len(c.partial) > 0 {
 		lines = append(lines, plainText(c.partial))
+	}
+	return lines
+}
+
+// timed returns every finished line with the time since a moment.
+func (c *console) timed(since time.Time) []TimedLine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lines := make([]TimedLine, len(c.lines))
+	for i, text := range c.lines {
+		lines[i] = TimedLine{At: c.ended[i].Sub(since), Text: text}
 	}
 	return lines
 }

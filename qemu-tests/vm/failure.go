@@ -18,6 +18,7 @@ type Failure struct {
 	Tail      []string // last lines of the console
 	Command   string   // to paste into a shell: the same machine on the terminal
 	Dir       string   // where the artefacts are
+	Crashed   bool     // QEMU ended by itself: not the guest's doing
 }
 
 // Failure describes err together with the state of the machine now, for
@@ -34,6 +35,17 @@ func (v *VM) Failure(err error) *Failure {
 		Tail:      lines[max(0, len(lines)-tailLines):],
 		Command:   v.Command(),
 		Dir:       v.cfg.Dir,
+		Crashed:   v.crashed(),
+	}
+}
+
+// crashed reports whether the machine has ended because QEMU did.
+func (v *VM) crashed() bool {
+	select {
+	case <-v.exited:
+		return v.exit.Reason == Crashed
+	default:
+		return false
 	}
 }
 

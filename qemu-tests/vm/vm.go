@@ -25,6 +25,7 @@ type VM struct {
 	console *console
 	ending  ending
 	jobs    atomic.Int64 // numbers snapshot jobs
+	powered time.Time    // when QEMU was started
 
 	exited chan struct{} // closed when QEMU is gone and its streams are read
 	exit   Exit          // valid after exited
@@ -90,6 +91,7 @@ func (v *VM) launch(ctx context.Context) error {
 	cmd := v.command(ctx)
 	cmd.ExtraFiles = []*os.File{controlFar, serialFar} // qmpFD, consoleFD
 	cmd.Stdout, cmd.Stderr = log, log
+	v.powered = time.Now()
 	done, err := startBound(cmd)
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting QEMU: %w", err), control.Close(), serial.Close())
@@ -246,6 +248,15 @@ func (v *VM) Console() string { return strings.Join(v.console.all(0), "\n") }
 
 // ConsoleLines is the number of lines on the console so far.
 func (v *VM) ConsoleLines() int { return v.console.count() }
+
+// TimedLine is a finished line of the console, and how long after power-on.
+type TimedLine struct {
+	At   time.Duration
+	Text string
+}
+
+// ConsoleTimes is the console so far with the time of each line.
+func (v *VM) ConsoleTimes() []TimedLine { return v.console.timed(v.powered) }
 
 // ConsoleTail is the last n lines of the console.
 func (v *VM) ConsoleTail(n int) []string {
