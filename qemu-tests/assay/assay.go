@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 	defer lab.Close()
 	lab.stretch(o.TimeoutFactor)
 	out.v.Accelerator, out.v.Reason = lab.Accel.Name, lab.Accel.Reason
-	r := &run{opts: o, lab: lab, id: id, out: out}
+	r := &run{opts: o, lab: lab, id: id, out: out, moment: &moment{}}
 	r.say("booting the image with %s (%s)", lab.Accel.Name, lab.Accel.Reason)
 	if err := r.all(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -100,6 +100,7 @@ type run struct {
 	shell       *Shell
 	fingerprint string
 	before      memory // of the machine, before its reboot
+	moment      *moment
 }
 
 func (r *run) say(format string, a ...any) {
@@ -146,7 +147,7 @@ func (r *run) standard(ctx context.Context) error {
 	if err := r.again(ctx, twin); err != nil {
 		return err
 	}
-	r.out.measure(r, twin)
+	r.measure(ctx)
 	return ctx.Err()
 }
 
@@ -199,7 +200,7 @@ func (r *run) leave() {
 	r.lab.Close()
 }
 
-func (r *run) stranger() stranger { return stranger{r.lab, r.id.Plan} }
+func (r *run) stranger() stranger { return stranger{r.lab, r.id.Plan, r.out} }
 
 // forwardingCheck asks sshd to connect somewhere for us: to itself, which would
 // surely answer.

@@ -126,21 +126,19 @@ func (s *Shell) refusesWrites(ctx context.Context, path string) error {
 	return nil
 }
 
-// listeners compares the sockets that listen beyond loopback with the port
-// table: a firewall can hide a listener that should not be there.
-func (s *Shell) listeners(ctx context.Context, ports []layers.Port) (string, error) {
+// socket is one that listens beyond loopback.
+type socket struct{ proto, port, host string }
+
+// listening lists the sockets that listen beyond loopback.
+func (s *Shell) listening(ctx context.Context) ([]socket, error) {
 	out, err := s.Run(ctx, "ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if out.Exit != 0 {
-		return "", fmt.Errorf("ss: %s", clip(out.Stderr))
+		return nil, fmt.Errorf("ss: %s", clip(out.Stderr))
 	}
-	declared := map[string]bool{}
-	for _, p := range ports {
-		declared[fmt.Sprintf("%s/%d", p.Proto, p.Port)] = true
-	}
-	var seen, extra []string
+	var list []socket
 	for line := range strings.Lines(out.Stdout) {
 		f := strings.Fields(line)
 		if len(f) < 5 {
@@ -148,13 +146,30 @@ func (s *Shell) listeners(ctx context.Context, ports []layers.Port) (string, err
 		}
 		at := strings.LastIndex(f[4], ":")
 		host, port := f[4][:at], f[4][at+1:]
-		if isPrivate(host, f[0], port) {
-			continue
+		if !isPrivate(host, f[0], port) {
+			list = append(list, socket{f[0], port, host})
 		}
-		socket := f[0] + "/" + port
-		seen = append(seen, socket)
-		if !declared[socket] {
-			extra = append(extra, socket+" on "+host)
+	}
+	return list, nil
+}
+
+// listeners compares the sockets that listen beyond loopback with the port
+// table: a firewall can hide a listener that should not be there.
+func (s *Shell) listeners(ctx context.Context, ports []layers.Port) (string, error) {
+	sockets, err := s.listening(ctx)
+	if err != nil {
+		return "", err
+	}
+	declared := map[string]bool{}
+	for _, p := range ports {
+		declared[fmt.Sprintf("%s/%d", p.Proto, p.Port)] = true
+	}
+	var seen, extra []string
+	for _, l := range sockets {
+		name := l.proto + "/" + l.port
+		seen = append(seen, name)
+		if !declared[name] {
+			extra = append(extra, name+" on "+l.host)
 		}
 	}
 	slices.Sort(seen)

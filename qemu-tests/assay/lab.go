@@ -1,6 +1,7 @@
 package assay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -88,6 +89,12 @@ type BootOptions struct {
 	Disks   []vm.ExtraDisk
 	SMBIOS  []string // values of -smbios: the provider the machine takes itself for
 	Reboots bool
+	// The machine's hardware, where it is not the usual: the time of its clock,
+	// its memory, the size of its disk in bytes, and an overlay to go on with.
+	Clock     time.Time
+	MemoryMiB int
+	DiskBytes int64
+	Overlay   string
 }
 
 // diskBytes is the size of the machine's disk: the image, a second slot and
@@ -113,7 +120,8 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 	}
 	cfg := vm.Config{
 		Kernel:    o.Kernel,
-		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: diskBytes,
+		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: cmp.Or(o.DiskBytes, diskBytes),
+		Clock: o.Clock, MemoryMiB: o.MemoryMiB, Overlay: o.Overlay,
 		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, SMBIOS: o.SMBIOS, Dir: dir, Reboots: o.Reboots,
 	}
 	if o.Instance != nil {

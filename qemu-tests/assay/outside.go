@@ -15,6 +15,7 @@ import (
 type stranger struct {
 	lab  *Lab
 	plan layers.Plan
+	out  *record
 }
 
 // tcp scans all 65,535 TCP ports: those declared for the internet answer, open
@@ -41,6 +42,7 @@ func (o stranger) tcp(ctx context.Context, target netip.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	o.out.saw("tcp", scan)
 	return compare(scan, want)
 }
 
@@ -54,6 +56,7 @@ func (o stranger) udp(ctx context.Context, target netip.Addr) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	o.out.saw("udp", scan)
 	var want []uint16
 	for _, p := range o.plan.Ports {
 		if p.Proto == "udp" && p.From == layers.FromInternet && !p.Silent {

@@ -52,7 +52,7 @@ func rebootChecks() []check {
 	return []check{
 		{
 			id: "system.identity-survives", layer: "system", title: "keys and machine-id survive a reboot", stage: rebooted,
-			sabotage: "wg set wg0 private-key /dev/stdin <<END\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nEND", sabotagedLate: true,
+			sabotage: "echo 00000000000000000000000000000001 >/run/sabotage && mount --bind /run/sabotage /etc/machine-id", sabotagedLate: true,
 			make: func(ctx context.Context, r *run) (string, error) { return r.identitySurvives(ctx) },
 		},
 		{

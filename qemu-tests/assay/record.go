@@ -19,11 +19,12 @@ type record struct {
 
 	mu      sync.Mutex
 	results map[string]verdict.Result
+	ports   ports
 	v       verdict.Verdict
 }
 
 func newRecord(o Options, chosen, skipped []check) *record {
-	out := &record{opts: o, chosen: chosen, begun: time.Now(), results: map[string]verdict.Result{}}
+	out := &record{opts: o, chosen: chosen, begun: time.Now(), results: map[string]verdict.Result{}, ports: ports{}}
 	out.v = verdict.Verdict{Name: o.Site.Name, Started: out.begun.UTC().Truncate(time.Second), Firmware: string(o.Firmware)}
 	for _, c := range skipped {
 		out.v.Skipped = append(out.v.Skipped, c.id)
@@ -165,6 +166,13 @@ func (out *record) ready(after time.Duration) {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	out.v.ReadySeconds = after.Seconds()
+}
+
+// readyAfter is how long the standard boot took, 0 when there was none.
+func (out *record) readyAfter() time.Duration {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	return time.Duration(out.v.ReadySeconds * float64(time.Second))
 }
 
 // fail records why the assay did not get through.

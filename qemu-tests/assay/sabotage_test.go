@@ -25,19 +25,27 @@ var sabotageAll = flag.Bool("sabotage-all", false, "TestSabotage runs every sabo
 var sabotageOthers = flag.Bool("sabotage-others", false, "TestSabotage also asks which other checks fail, which takes half a minute for each")
 
 // breakable are the checks that a command on a healthy machine makes fail.
-// Scenarios break the machine by themselves (TestScenarios).
+// Scenarios have sabotages of another kind (TestScenarios).
 func breakable(list []check) []check {
 	return slices.DeleteFunc(slices.Clone(list), func(c check) bool { return c.stage == scenarios })
+}
+
+// randomFrom makes another image try other things, and the same image the same.
+func randomFrom(imageSHA256 string) (*rand.Rand, error) {
+	sum, err := hex.DecodeString(imageSHA256)
+	if err != nil || len(sum) != 32 {
+		return nil, fmt.Errorf("%q is no SHA-256", imageSHA256)
+	}
+	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:]))), nil
 }
 
 // onePerLayer picks by a seed from the image, so that another image tries
 // others and the same image the same.
 func onePerLayer(list []check, imageSHA256 string) ([]check, error) {
-	sum, err := hex.DecodeString(imageSHA256)
-	if err != nil || len(sum) != 32 {
-		return nil, fmt.Errorf("%q is no SHA-256", imageSHA256)
+	random, err := randomFrom(imageSHA256)
+	if err != nil {
+		return nil, err
 	}
-	random := rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])))
 	byLayer := map[string][]check{}
 	var order []string
 	for _, s := range list {

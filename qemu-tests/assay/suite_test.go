@@ -316,29 +316,6 @@ func others(t *testing.T, s session) {
 	s.must(t, "true")
 }
 
-// A machine without an identity says what it tried. It asks for an address and
-// for a metadata service, in the initrd; then it sends nothing at all.
-func TestNoInstanceConfig(t *testing.T) {
-	b := image(t)
-	lab, id := newLab(t, b)
-	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS})
-	if _, err := m.AwaitUp(t.Context(), 0); err != nil {
-		t.Fatal(err)
-	}
-	says(t, m, "NO INSTANCE CONFIG",
-		"tried QEMU fw_cfg opt/com.coreos/config: not present",
-		"tried the ESP's /instance.ign: not present",
-		"tried a volume labelled cidata: not present",
-		"tried a volume labelled config-2: not present",
-		"openstack: connect: connection refused",
-		"the last good config on ingot-var: not present", "platform qemu")
-	if asked := onlyMetadata(t, m); asked == 0 {
-		t.Error("the machine did not ask for a metadata service")
-	}
-	silent(t, m, lab.Internet.Mark())
-	noAlarms(t, m)
-}
-
 // says looks for texts on a machine's console.
 func says(t *testing.T, m *Booted, texts ...string) {
 	t.Helper()
@@ -513,77 +490,4 @@ func reprovisioned(t *testing.T, lab *Lab, b built, old Identity, host string, o
 		tunnel.Close()
 		t.Error("the old peer still gets an answer")
 	}
-}
-
-// A flipped bit is never served: the machine stops.
-func TestFlippedBit(t *testing.T) {
-	b := image(t)
-	for _, name := range []string{"root-a", "verity-a"} {
-		t.Run(name, func(t *testing.T) {
-			broken := flipped(t, b, name)
-			lab, id := newLab(t, b)
-			m := boot(t, lab, id, BootOptions{Image: broken, Firmware: vm.BIOS, Instance: id.Instance})
-			ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(bootTime))
-			defer cancel()
-			reading := make(chan struct{})
-			go func() { // when the boot did not touch the place, read all of the root
-				defer close(reading)
-				tunnel, err := m.Connect(ctx)
-				if err != nil {
-					return
-				}
-				defer tunnel.Close()
-				fingerprint, err := m.AwaitUp(ctx, 0)
-				if err != nil {
-					return
-				}
-				shell, err := m.Shell(ctx, tunnel, fingerprint)
-				if err != nil {
-					return
-				}
-				out, err := shell.Run(ctx, "sh", "-c", "cat /dev/dm-0 | sha256sum")
-				t.Logf("reading the root gave %+v, %v", out, err)
-			}()
-			exit, err := m.Wait(ctx)
-			cancel()
-			<-reading
-			if err != nil {
-				t.Fatalf("the machine runs on: %v", err)
-			}
-			if exit.Reason != vm.Panicked && exit.Reason != vm.Rebooted {
-				t.Errorf("the machine ended because %v", exit)
-			}
-			if !slices.ContainsFunc(vm.Alarms(m.Console()), func(a vm.Alarm) bool { return a.Pattern == "verity corruption" }) {
-				t.Errorf("the console does not say what happened:\n%s", strings.Join(m.ConsoleTail(20), "\n"))
-			}
-		})
-	}
-}
-
-// flipped is a copy of the image with one bit of a partition's data flipped.
-func flipped(t *testing.T, b built, partition string) string {
-	t.Helper()
-	offset, length := region(t, b.Image, partition)
-	file := filepath.Join(t.TempDir(), "image.raw")
-	if out, err := exec.Command("cp", "--sparse=always", b.Image, file).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	at := offset + length/2
-	one := make([]byte, 1)
-	for one[0] == 0 { // not in the padding
-		at++
-		if _, err := f.ReadAt(one, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	one[0] ^= 1
-	if _, err := f.WriteAt(one, at); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }

@@ -88,6 +88,7 @@ func (r *run) twin(ctx context.Context) (*run, error) {
 	if err != nil {
 		return nil, r.machine.Failure(err)
 	}
+	r.moment.set(saved)
 	start := time.Now()
 	t, err := r.restore(ctx, saved, "twin")
 	if err == nil {

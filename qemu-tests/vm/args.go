@@ -71,6 +71,7 @@ func (c Config) machineArgs(f files) []string {
 			// Lets a guest kernel that panics say so.
 			"-device", "pvpanic",
 		},
+		c.clockArgs(),
 		c.firmwareArgs(f),
 		c.kernelArgs(),
 		c.diskArgs(f),
@@ -78,6 +79,13 @@ func (c Config) machineArgs(f files) []string {
 		c.injectionArgs(),
 		c.rebootArgs(),
 	)
+}
+
+func (c Config) clockArgs() []string {
+	if c.Clock.IsZero() {
+		return nil
+	}
+	return []string{"-rtc", "base=" + c.Clock.UTC().Format("2006-01-02T15:04:05")}
 }
 
 func (c Config) rebootArgs() []string {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Firmware is what the machine boots with.
@@ -69,6 +70,10 @@ type Config struct {
 	// SMBIOS are values of -smbios, such as "type=1,manufacturer=Hetzner"; a
 	// comma inside a value is written twice.
 	SMBIOS []string
+
+	// Clock is the time of the machine's hardware clock at power-on; zero is
+	// this host's.
+	Clock time.Time
 
 	// Snapshot is the name of a snapshot in Overlay to go on from instead of
 	// booting.

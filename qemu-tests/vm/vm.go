@@ -26,6 +26,7 @@ type VM struct {
 	ending  ending
 	jobs    atomic.Int64 // numbers snapshot jobs
 	powered time.Time    // when QEMU was started
+	process *os.Process
 
 	exited chan struct{} // closed when QEMU is gone and its streams are read
 	exit   Exit          // valid after exited
@@ -96,6 +97,7 @@ func (v *VM) launch(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting QEMU: %w", err), control.Close(), serial.Close())
 	}
+	v.process = cmd.Process
 	v.qmp = newQMP(control, v.onEvent)
 	go v.watch(ctx, done, serial, stderrFrom)
 	return nil
