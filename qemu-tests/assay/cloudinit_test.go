@@ -21,6 +21,7 @@ import (
 	"ingot/images"
 	"ingot/layers"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -124,7 +125,7 @@ func keepsItsPromises(t *testing.T, lab *Lab, id Identity, m *Booted) {
 	r.logins(t.Context())
 	r.console(t.Context())
 	r.verdict.Conclude()
-	if err := r.verdict.WriteText(os.Stdout); err != nil {
+	if err := report.Text(os.Stdout, r.verdict, report.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range id.Plan.SealOnly {
