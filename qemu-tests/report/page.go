@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"slices"
@@ -15,6 +16,7 @@ type page struct {
 	verdict.Verdict
 	Style    template.CSS
 	Policy   string
+	Kind     string // see kind
 	Lead     string // the outcome in a sentence
 	Digests  []digest
 	Failures []verdict.Result
@@ -31,7 +33,7 @@ type digest struct{ Of, Hex string }
 
 func newPage(v verdict.Verdict) page {
 	p := page{
-		Verdict: v, Style: template.CSS(stylesheet), Policy: policy(), Lead: lead(v), Failures: failures(v),
+		Verdict: v, Style: template.CSS(stylesheet), Policy: policy(), Kind: kind(v.Verdict, v.Class), Lead: lead(v), Failures: failures(v),
 		Before: before(), After: after(v.Ports), Boot: boot(v),
 	}
 	for _, d := range []digest{{"image", v.ImageSHA256}, {"ingot.yaml", v.ConfigSHA256}, {"ingot.lock", v.LockSHA256}, {"root hash", v.RootHash}} {
@@ -49,19 +51,35 @@ func newPage(v verdict.Verdict) page {
 	return p
 }
 
-// lead is the outcome in a sentence. What was not proven is never passed over.
+// lead is the outcome in a few sentences. What was not proven is never passed
+// over.
 func lead(v verdict.Verdict) string {
+	said := blame(v.Class)
 	switch v.Verdict {
 	case verdict.Passed:
 		return fmt.Sprintf("All %d checks held on these bytes.", len(v.Checks))
 	case verdict.Failed:
-		return "The image is not proven, and must not be used: " + tally(v) + "."
-	case verdict.Incomplete:
-		return "Not everything was proven, which proves nothing: " + tally(v) + "."
+		said = cmp.Or(said, "A check did not hold.")
 	case verdict.Errored:
-		return "The assay did not get through, so nothing is proven: " + tally(v) + "."
+		said = strings.TrimSpace("The assay did not get through, so nothing is proven. " + said)
+	default:
+		said = strings.TrimSpace("Not everything was proven, and that proves nothing. " + said)
 	}
-	return "There is no verdict, so nothing is proven."
+	return said + " " + tally(v) + "."
+}
+
+// Kind is the layer's worst.
+func (l layer) Kind() string {
+	worst := "passed"
+	for _, r := range l.Results {
+		switch kind(r.Result, r.Class) {
+		case "failed":
+			return "failed"
+		case "unsure":
+			worst = "unsure"
+		}
+	}
+	return worst
 }
 
 // kind is an outcome as a class of the stylesheet. An outcome that is not known
@@ -116,14 +134,7 @@ func boot(v verdict.Verdict) []moment {
 		return nil
 	}
 	list := slices.Clone(v.Timeline)
-	slices.SortStableFunc(list, func(a, b verdict.Moment) int {
-		if a.Seconds < b.Seconds {
-			return -1
-		} else if a.Seconds > b.Seconds {
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(list, func(a, b verdict.Moment) int { return cmp.Compare(a.Seconds, b.Seconds) })
 	if v.ReadySeconds > list[len(list)-1].Seconds {
 		list = append(list, verdict.Moment{Seconds: v.ReadySeconds, Text: "WireGuard answered: ready"})
 	}

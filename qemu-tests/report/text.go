@@ -90,19 +90,16 @@ func (t *text) separate() {
 	}
 }
 
-// para writes s in lines that fit, each indented. A word that is longer than a
-// line is broken, since a terminal would break it, too.
+// para writes s in lines that fit, each indented.
 func (t *text) para(indent int, s string) {
-	room := max(t.Columns-indent, 20)
-	for line := range strings.SplitSeq(ansi.Wrap(expand(s), room, ""), "\n") {
-		t.line(strings.Repeat(" ", indent) + line)
-	}
+	t.hang(strings.Repeat(" ", indent), indent, s)
 }
 
-// hang is para with a first line that begins with lead, which is indent wide.
+// hang is para with a first line that begins with lead, which is indent wide. A
+// word that is longer than a line is broken: a terminal would break it, too.
 func (t *text) hang(lead string, indent int, s string) {
 	room := max(t.Columns-indent, 20)
-	for i, line := range strings.Split(ansi.Wrap(expand(s), room, ""), "\n") {
+	for i, line := range strings.Split(wrap(s, room), "\n") {
 		if i > 0 {
 			lead = strings.Repeat(" ", indent)
 		}
@@ -115,8 +112,14 @@ func (t *text) line(s string) {
 	t.WriteByte('\n')
 }
 
-// expand gives tabs a width that can be known.
-func expand(s string) string { return strings.ReplaceAll(strings.TrimRight(s, "\n"), "\t", "    ") }
+// wrap breaks s into lines of at most room columns, between words. The library
+// would also break after a hyphen, which paths and names have, so it sees
+// another character of the same width, one that printable leaves nowhere.
+func wrap(s string, room int) string {
+	const joined = "\ue000"
+	s = strings.ReplaceAll(strings.TrimRight(s, "\n"), "\t", "    ")
+	return strings.ReplaceAll(ansi.Wrap(strings.ReplaceAll(s, "-", joined), room, ""), joined, "-")
+}
 
 // failures writes what did not pass, with all that is known about it.
 func (t *text) failures(v verdict.Verdict) {
@@ -154,14 +157,14 @@ func (t *text) layers(v verdict.Verdict) {
 	list := layersOf(v)
 	width := 0
 	for _, l := range list {
-		width = max(width, ansi.StringWidth(l.Name))
+		width = min(max(width, ansi.StringWidth(l.Name)), t.Columns/3)
 	}
 	for i, l := range list {
 		if i == 0 || t.Verbose {
 			t.separate()
 		}
 		pad := strings.Repeat(" ", max(width-ansi.StringWidth(l.Name), 0))
-		t.hang(l.Name+pad+"  ", width+2, l.Count()+" in "+lasted(l.Seconds))
+		t.hang("", 2, l.Name+pad+"  "+l.Count()+" in "+lasted(l.Seconds))
 		for _, r := range l.Results {
 			if t.Verbose || r.Result != verdict.Passed {
 				t.check(r)
@@ -196,7 +199,7 @@ func (t *text) depth(d verdict.Depth) {
 			t.para(7, "not followed: "+cmp.Or(s.Why, "NOBODY SAID WHY"))
 		}
 	}
-	t.para(2, fmt.Sprintf("%d suggestions, %d with the reason why they are not followed", len(d.Lynis.Suggestions), answered))
+	t.para(2, fmt.Sprintf("%d of %d suggestions have the reason why they are not followed", answered, len(d.Lynis.Suggestions)))
 	t.heading("exposure of the running services, 0.0 to 10.0")
 	for _, e := range d.Exposure {
 		socket := ""

@@ -9,6 +9,7 @@ import (
 
 // wall is one machine as seen from the internet.
 type wall struct {
+	Name         string
 	Big, Caption string
 	Source       string // where this is known from
 	Doors        []door
@@ -28,7 +29,7 @@ type door struct {
 func before() []wall {
 	return []wall{
 		{
-			Big: "2", Caption: "ports listen on every address of a plain Debian",
+			Name: "a plain Debian", Big: "2", Caption: "ports listen on every address",
 			Source: "Measured by this project on 2026-11-24, inside a Debian trixie with what its cloud images have; docs/hardening.md.",
 			Doors: []door{
 				{Port: "22", Proto: "tcp", State: "open", Says: "listens", What: "SSH"},
@@ -36,7 +37,7 @@ func before() []wall {
 			},
 		},
 		{
-			Big: "5+", Caption: "ports are open on a server before its hardening by hand",
+			Name: "the field notes' server", Big: "5+", Caption: "open ports, before it was hardened by hand",
 			Source: "Not measured here: “from 5+ open ports to 2” is §8 of the field notes, lampsec.dev/blog/hardening-guide. The ports are those that the notes name.",
 			Doors: []door{
 				{Port: "22", Proto: "tcp", State: "open", Says: "open", What: "SSH, §1"},
