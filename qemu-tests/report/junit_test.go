@@ -36,7 +36,9 @@ func (d junitDocument) find(t *testing.T, class, name string) junitCase {
 
 func TestJUnitClasses(t *testing.T) {
 	t.Parallel()
-	doc := junitOf(t, sample(t, "failed"))
+	v := sample(t, "failed")
+	v.Checks = append(v.Checks, verdict.Result{ID: "admin.x", Layer: "admin", Title: "in the way", Result: verdict.Failed, Class: verdict.Environment})
+	doc := junitOf(t, v)
 	problem := func(c junitCase) (string, *junitProblem) {
 		switch {
 		case c.Failure != nil:
@@ -52,6 +54,7 @@ func TestJUnitClasses(t *testing.T) {
 		{"internet", "TCP over ipv4", "failure", "product", "TCP 8080 answers", "8080: HTTP/1.1 200 OK"},
 		{"nftables", "a stranger's ping", "failure", "flake", "an answer came", "no answer"},
 		{"kernel", "the kernel is locked down", "error", "environment", "the tunnel was gone", "/sys/kernel/security"},
+		{"admin", "in the way", "error", "environment", "", "admin.x"},
 		{"scenarios", "a power cut", "failure", "product", "half an identity", "cut after"},
 		{"skipped", "fail2ban.ban", "skipped", "", "left out", "left out"},
 		{"internet", "UDP over ipv4", "passed", "", "", ""},
@@ -114,6 +117,10 @@ func TestJUnitIsGreenForAPassOnly(t *testing.T) {
 		if green := doc.Failures+doc.Errors == 0; green != c.green {
 			t.Errorf("%s: green is %t", name, green)
 		}
+	}
+	skipped := junitOf(t, verdict.Verdict{Verdict: verdict.Incomplete, Checks: []verdict.Result{held}, Skipped: []string{"a.d"}})
+	if c := skipped.find(t, "assay", "the assay comes"); !strings.Contains(c.Error.Message, "checks were skipped") {
+		t.Errorf("a skipped check makes %q", c.Error.Message)
 	}
 	if doc := junitOf(t, verdict.Verdict{Checks: []verdict.Result{held}}); doc.Errors == 0 {
 		t.Error("a verdict that was never concluded is green")

@@ -110,3 +110,18 @@ func TestTextDepth(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	one := []verdict.Result{{}}
+	for want, l := range map[string]layer{
+		"1 check passed":         {Name: "ssh", Results: one, Passed: 1},
+		"0 of 1 scenario passed": {Name: verdict.Scenarios, Results: one},
+		"1 of 2 checks passed":   {Name: "ssh", Results: append(one, one...), Passed: 1},
+		"2 scenarios passed":     {Name: verdict.Scenarios, Results: append(one, one...), Passed: 2},
+	} {
+		if got := l.Count(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
