@@ -19,7 +19,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"blame": blame, "count": thousands, "ended": outcome, "kind": kind, "lasted": lasted, "lookup": markNames, "long": long,
-	"short": shortDigest, "tally": tally,
+	"short": shortDigest,
 }).Parse(pageText))
 
 // HTML writes the verdict as one page that needs nothing else: no script, no
