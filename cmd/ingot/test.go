@@ -14,6 +14,7 @@ import (
 	"ingot/fault"
 	"ingot/images"
 	"ingot/qemu-tests/assay"
+	reports "ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -119,7 +120,7 @@ func (c *console) verdict(v verdict.Verdict, out string) error {
 	if c.json {
 		err = c.document(v)
 	} else {
-		err = v.WriteText(c.stdout)
+		err = reports.Text(c.stdout, v, reports.TextOptions{Verbose: c.verbose})
 	}
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"ingot/images"
 	"ingot/layers"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -130,7 +131,7 @@ func keepsItsPromises(t *testing.T, lab *Lab, id Identity, m *Booted) {
 	r.look(t.Context())
 	out.ask(t.Context(), r, console)
 	v := out.verdict()
-	if err := v.WriteText(os.Stdout); err != nil {
+	if err := report.Text(os.Stdout, v, report.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range id.Plan.SealOnly {

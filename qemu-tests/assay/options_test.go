@@ -8,6 +8,7 @@ import (
 
 	"ingot/config"
 	"ingot/layers/system"
+	"ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -32,7 +33,7 @@ func TestEveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.WriteText(os.Stdout); err != nil {
+	if err := report.Text(os.Stdout, v, report.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if v.Verdict != verdict.Passed {

@@ -22,6 +22,7 @@ import (
 	"ingot/layers"
 	"ingot/layers/system"
 	"ingot/qemu-tests/internet"
+	"ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -237,7 +238,7 @@ func TestVerdict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.WriteText(os.Stdout); err != nil {
+	if err := report.Text(os.Stdout, v, report.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if v.Verdict != verdict.Passed || v.ImageSHA256 != b.SHA256 {

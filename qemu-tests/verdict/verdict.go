@@ -1,5 +1,5 @@
-// Package verdict is what an assay says about an image: plain data, and what
-// people and programs are shown of it.
+// Package verdict is what an assay says about an image: plain data. Package
+// report shows it to people and programs.
 package verdict
 
 import (
