@@ -2,56 +2,150 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"ingot/config"
 	"ingot/fault"
 	"ingot/images"
 	"ingot/qemu-tests/assay"
-	reports "ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
 
+// testFlags say what an assay makes, and what happens when a check fails.
+type testFlags struct {
+	buildFlags
+	uefi, depth, full, list, keep, shell bool
+
+	only, skip    []string
+	timeoutFactor float64
+}
+
+const testLong = `Boot the image of a folder in QEMU, on a simulated internet, and try to break its
+promises. The image is built first when it is not up to date.
+
+The standard suite boots once, looks at the machine on a copy while it reboots, and
+takes a minute and a half. --full adds the scenarios: power cuts, floods, broken disks
+and clocks. --depth adds the tools of others.
+
+--only and --skip take names of checks, layers, suites (standard, full, depth) and
+patterns such as 'sysctl.*'. A verdict with a check left out is incomplete, which is no
+pass.`
+
 func testCommand(c *console) *cobra.Command {
-	var f buildFlags
-	var uefi, depth bool
-	var selection assay.Selection
+	var f testFlags
 	cmd := &cobra.Command{
 		Use:               "test [DIR]",
 		Short:             "Prove the image on a simulated internet",
-		Long:              "Boot the image of a folder in QEMU, on a simulated internet, and try to break its promises. The image is built first when it is not up to date.",
+		Long:              testLong,
 		Args:              folder,
 		ValidArgsFunction: folders,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, result, err := c.built(cmd.Context(), folderOf(args), f)
-			if err != nil {
-				return err
+			if f.list {
+				return c.listChecks(folderOf(args))
 			}
-			audit := ""
-			if depth {
-				selection.Suites = append(selection.Suites, verdict.Deep)
-				if audit, err = c.auditTree(cmd.Context(), loaded, folderOf(args), f); err != nil {
-					return err
-				}
-			}
-			v, err := c.assay(cmd.Context(), loaded, result, assay.Options{Firmware: firmware(uefi), Audit: audit, Selection: selection})
-			if err != nil {
-				return err
-			}
-			return c.verdict(v, filepath.Dir(result.Image))
+			return c.test(cmd.Context(), folderOf(args), f)
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
-	cmd.Flags().BoolVar(&depth, "depth", false, "let lynis and ssh-audit look at the machine, too, which takes minutes")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
+	flags.BoolVar(&f.full, "full", false, "play the scenarios, too, which takes half an hour")
+	flags.BoolVar(&f.depth, "depth", false, "let lynis and ssh-audit look at the machine, too, which takes minutes")
+	flags.BoolVar(&f.list, "list", false, "list the checks and scenarios, make none")
+	flags.StringSliceVar(&f.only, "only", nil, "make only these checks")
+	flags.StringSliceVar(&f.skip, "skip", nil, "leave these checks out")
+	flags.BoolVar(&f.keep, "keep", false, "keep the machines' disks also when all went well")
+	flags.BoolVar(&f.shell, "ssh-on-failure", false, "open a root shell on the machine when a check fails")
+	flags.Float64Var(&f.timeoutFactor, "timeout-factor", 1, "multiply all timeouts, for slow hosts")
 	return cmd
+}
+
+// test makes an assay and its reports.
+func (c *console) test(ctx context.Context, dir string, f testFlags) error {
+	o, err := f.options(c)
+	if err != nil {
+		return err
+	}
+	loaded, err := c.load(dir)
+	if err != nil {
+		return err
+	}
+	if err := o.Selection.Check(loaded.Plan); err != nil {
+		return fault.Input(err)
+	}
+	result, err := c.build(ctx, loaded, dir, f.buildFlags)
+	if err != nil {
+		return err
+	}
+	if f.depth {
+		if o.Audit, err = c.auditTree(ctx, loaded, dir, f.buildFlags); err != nil {
+			return err
+		}
+	}
+	v, err := c.assay(ctx, loaded, result, o)
+	if err != nil {
+		return err
+	}
+	v.ConfigSHA256 = loaded.Digest
+	if v.LockSHA256, err = digestOf(filepath.Join(dir, images.LockFile)); err != nil {
+		return err
+	}
+	return c.verdict(v, result.Image)
+}
+
+// options are what the flags mean for the assay.
+func (f testFlags) options(c *console) (assay.Options, error) {
+	o := assay.Options{Firmware: firmware(f.uefi), Keep: f.keep, TimeoutFactor: f.timeoutFactor}
+	o.Selection = assay.Selection{Only: f.only, Skip: f.skip}
+	if f.full {
+		o.Selection.Suites = append(o.Selection.Suites, verdict.Full)
+	}
+	if f.depth {
+		o.Selection.Suites = append(o.Selection.Suites, verdict.Deep)
+	}
+	if f.timeoutFactor <= 0 || f.timeoutFactor > 100 {
+		return o, fault.Input(fmt.Errorf("--timeout-factor %g makes no sense; use 1 to 100", f.timeoutFactor))
+	}
+	if !f.shell {
+		return o, nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return o, fault.Input(errors.New("--ssh-on-failure needs a terminal"))
+	}
+	o.OnFailure = func(ctx context.Context, s *assay.Shell, r verdict.Result) {
+		c.endProgress()
+		c.remark("%s: %s\n%s\nThis is a root shell on the machine; the assay goes on when you leave it.", r.ID, r.Title, r.Problem)
+		if err := s.Interactive(ctx); err != nil {
+			c.remark("the shell ended: %v", err)
+		}
+	}
+	return o, nil
+}
+
+// listChecks shows what an assay can look at, without making one.
+func (c *console) listChecks(dir string) error {
+	loaded, err := c.load(dir)
+	if err != nil {
+		return err
+	}
+	list := assay.List(loaded.Plan)
+	if c.json {
+		return c.document(list)
+	}
+	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	for _, l := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", l.ID, l.Suite, l.Title)
+	}
+	return w.Flush()
 }
 
 func firmware(uefi bool) vm.Firmware {
@@ -102,39 +196,16 @@ func (c *console) assay(ctx context.Context, loaded config.Loaded, result images
 	o.Image, o.Site, o.Layers = image, loaded.Plan.Site, loaded.Layers
 	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools, Kernel: result.Kernel}, work, cache.Dir
 	o.Say = func(s string) { c.remark("%s", s) }
-	o.Progress = func(r verdict.Result) { c.line(r.Result != verdict.Passed, "%s: %s", r.Result, r.Title) }
+	done := 0
+	var mu sync.Mutex
+	o.Progress = func(r verdict.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		isLong := r.Layer == verdict.Scenarios
+		c.line(r.Result != verdict.Passed || isLong, "%3d %s: %s (%.1f s)", done, r.Result, r.Title, r.Seconds)
+	}
 	v, err := assay.Run(ctx, o)
 	c.endProgress()
 	return v, err
 }
-
-// verdict shows and keeps the outcome; anything but passed is an error.
-func (c *console) verdict(v verdict.Verdict, out string) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(out, "verdict.json"), append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	if c.json {
-		err = c.document(v)
-	} else {
-		err = reports.Text(c.stdout, v, reports.TextOptions{Verbose: c.verbose})
-	}
-	if err != nil {
-		return err
-	}
-	switch v.Verdict {
-	case verdict.Passed:
-		return nil
-	case verdict.Failed:
-		return shown{fault.Checks(errors.New("the image does not keep its promises"))}
-	}
-	return shown{fault.Checks(fmt.Errorf("the verdict is %s; it proves nothing", v.Verdict))}
-}
-
-// shown is an error whose JSON document is already on stdout.
-type shown struct{ error }
-
-func (s shown) Unwrap() error { return s.error }

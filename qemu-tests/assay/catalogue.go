@@ -139,12 +139,25 @@ type Selection struct {
 	Also []string
 }
 
+// UnknownCheckError is a name in a [Selection] that means nothing.
+type UnknownCheckError string
+
+func (e UnknownCheckError) Error() string {
+	return fmt.Sprintf("there is no check %q; ingot test --list has their names", string(e))
+}
+
+// Check says whether the names of a selection mean something for a plan.
+func (s Selection) Check(plan layers.Plan) error {
+	_, _, err := s.choose(catalogue(plan))
+	return err
+}
+
 // choose splits the catalogue into what is made and what is left out on
 // request. A name that means nothing is an error.
 func (s Selection) choose(list []check) (chosen, skipped []check, err error) {
 	for _, name := range slices.Concat(s.Only, s.Skip, s.Also) {
 		if !slices.ContainsFunc(list, func(c check) bool { return c.named(name) }) {
-			return nil, nil, fmt.Errorf("there is no check %q; ingot test --list has them", name)
+			return nil, nil, UnknownCheckError(name)
 		}
 	}
 	wanted := append([]string{verdict.Standard}, s.Suites...)

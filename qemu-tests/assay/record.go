@@ -17,6 +17,10 @@ type record struct {
 	chosen []check
 	begun  time.Time
 
+	// gate is held by each check that is being made, and by the shell of a
+	// person, alone.
+	gate sync.RWMutex
+
 	mu      sync.Mutex
 	results map[string]verdict.Result
 	ports   ports
@@ -83,7 +87,9 @@ func (out *record) one(ctx context.Context, r *run, c check) verdict.Result {
 	if ctx.Err() != nil {
 		return verdict.Result{}
 	}
+	out.gate.RLock()
 	res := r.judge(ctx, c)
+	out.gate.RUnlock()
 	out.mu.Lock()
 	out.results[c.id] = res
 	out.mu.Unlock()
@@ -91,6 +97,8 @@ func (out *record) one(ctx context.Context, r *run, c check) verdict.Result {
 		out.opts.Progress(res)
 	}
 	if res.Result != verdict.Passed && out.opts.OnFailure != nil && r.shell != nil {
+		out.gate.Lock()
+		defer out.gate.Unlock()
 		out.opts.OnFailure(ctx, r.shell, res)
 	}
 	return res
