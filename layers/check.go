@@ -127,10 +127,10 @@ type DropLogCheck struct {
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it
 // lays a file system over /etc that root can write. More commands may follow
 // after "&&".
-const SabotageEtc = "mkdir /run/upper /run/work && mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc"
+const SabotageEtc = "mkdir --mode=0755 /run/upper /run/work && mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work /etc"
 
 // SabotageUsr does the same to /usr.
-const SabotageUsr = "mkdir /run/upper /run/work && mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr"
+const SabotageUsr = "mkdir --mode=0755 /run/upper /run/work && mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work /usr"
 
 // SabotageSandbox is the sabotage for a service's [ExposureCheck]: a drop-in
 // takes away what weighs most. The service runs on as it was started.

@@ -154,12 +154,17 @@ func (s *scene) up(ctx context.Context, o BootOptions) error {
 	return s.connected(ctx)
 }
 
-// connected waits for a machine that boots, as its owner does.
+// reachTime is how long a machine that is up may take to be reachable under KVM.
+const reachTime = 15 * time.Second
+
+// connected waits for a machine that boots, and connects as its owner does.
 func (s *scene) connected(ctx context.Context) (err error) {
-	if s.tunnel, err = s.machine.Connect(ctx); err != nil {
+	if s.fingerprint, err = s.machine.AwaitUp(ctx, 0); err != nil {
 		return promised(err)
 	}
-	if s.fingerprint, err = s.machine.AwaitUp(ctx, 0); err != nil {
+	reaching, cancel := s.within(ctx, reachTime)
+	defer cancel()
+	if s.tunnel, err = s.machine.Connect(reaching); err != nil {
 		return promised(err)
 	}
 	if s.shell, err = s.machine.Shell(ctx, s.tunnel, s.fingerprint); err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "write testdata/golden instead of comparing")
@@ -38,7 +39,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"default", Config{Accel: tcg, Disk: "/img/openclaw.raw", Dir: "/run/a"}},
 		{"everything", Config{
-			Accel: kvm, Firmware: UEFI, CPUs: 4, MemoryMiB: 384, Reboots: true,
+			Accel: kvm, Firmware: UEFI, CPUs: 4, MemoryMiB: 384, Reboots: true, Clock: time.Date(2001, 1, 2, 3, 4, 5, 0, time.UTC),
 			Disk: "/img/a, b.raw", DiskBytes: 8 << 30, Dir: "/run/it's, here",
 			ExtraDisks: []ExtraDisk{{Path: "/img/var.raw"}, {Path: "/img/old.qcow2", Format: QCOW2, Overlay: true}},
 			Net:        []string{"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path=/run/net", "-device", "virtio-net-pci,netdev=net0,romfile="},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
+	"time"
 )
 
 // tailLines is how much of the console a failure shows.
@@ -19,6 +21,10 @@ type Failure struct {
 	Command   string   // to paste into a shell: the same machine on the terminal
 	Dir       string   // where the artefacts are
 	Crashed   bool     // QEMU ended by itself: not the guest's doing
+	// Processors say, of a machine that still runs, where each is in its
+	// program, in QEMU's words: one that is halted waits for something, one that
+	// is not works or loops.
+	Processors []string
 }
 
 // Failure describes err together with the state of the machine now, for
@@ -36,7 +42,49 @@ func (v *VM) Failure(err error) *Failure {
 		Command:   v.Command(),
 		Dir:       v.cfg.Dir,
 		Crashed:   v.crashed(),
+
+		Processors: v.processors(),
 	}
+}
+
+// monitorWait is how long QEMU may take to say where its processors are.
+const monitorWait = 5 * time.Second
+
+// registers are the lines of "info registers" that tell where a processor is.
+var registers = regexp.MustCompile(`(?m)^CPU#\d+|\bRIP=[0-9a-f]+|\bEIP=[0-9a-f]+|\bCPL=\d|\bHLT=\d`)
+
+type monitorArgs struct {
+	Line string `json:"command-line"`
+}
+
+// processors is empty for a machine that has ended, or whose QEMU does not
+// answer.
+func (v *VM) processors() []string {
+	select {
+	case <-v.exited:
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), monitorWait)
+	defer cancel()
+	var text string
+	if err := v.qmp.run(ctx, "human-monitor-command", monitorArgs{"info registers -a"}, &text); err != nil {
+		return []string{fmt.Sprintf("QEMU does not say: %v", err)}
+	}
+	return whereabouts(text)
+}
+
+// whereabouts is one line a processor.
+func whereabouts(text string) []string {
+	var list []string
+	for _, word := range registers.FindAllString(text, -1) {
+		if strings.HasPrefix(word, "CPU#") || len(list) == 0 {
+			list = append(list, word)
+			continue
+		}
+		list[len(list)-1] += " " + word
+	}
+	return list
 }
 
 // crashed reports whether the machine has ended because QEMU did.
@@ -79,6 +127,9 @@ func (f *Failure) Error() string {
 		fmt.Fprintf(&b, "last boot milestone: %s\n", f.Milestone)
 	} else {
 		b.WriteString("last boot milestone: none\n")
+	}
+	for _, p := range f.Processors {
+		fmt.Fprintf(&b, "processor: %s\n", p)
 	}
 	fmt.Fprintf(&b, "console, last %d lines:\n", len(f.Tail))
 	for _, line := range f.Tail {

@@ -262,6 +262,9 @@ func TestWaitConsoleTimeout(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	// The guest has no milestone of its own: the firmware's counts.
+	if len(f.Processors) != 1 || !strings.Contains(f.Processors[0], "IP=") {
+		t.Errorf("processors %q", f.Processors)
+	}
 	if !strings.Contains(f.Milestone, "Booting from") && !strings.Contains(f.Milestone, "SeaBIOS") {
 		t.Errorf("milestone %q", f.Milestone)
 	}
@@ -354,6 +357,36 @@ func TestStopCont(t *testing.T) {
 	if err := v.SystemPowerdown(ctx); err != nil {
 		t.Errorf("power button: %v", err)
 	}
+}
+
+// TestFreeze sees every thread of QEMU stand still, and the machine go on.
+func TestFreeze(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	v := start(t, tinyConfig(t, "hello\n", tick))
+	waitFor(t, v, 0, "^0002$")
+	wrong := errors.New("found out")
+	err := v.Freeze(ctx, func() error {
+		stopped, err := allStopped(v.process.Pid)
+		if err != nil || !stopped {
+			t.Errorf("stopped %t, %v", stopped, err)
+		}
+		return wrong
+	})
+	if !errors.Is(err, wrong) {
+		t.Errorf("got %v", err)
+	}
+	mark := v.ConsoleLines()
+	waitFor(t, v, mark, "^[0-9A-F]{4}$")
+	if running, err := allStopped(v.process.Pid); err != nil || running {
+		t.Errorf("stopped %t, %v", running, err)
+	}
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := v.Freeze(over, func() error { return nil }); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	waitFor(t, v, v.ConsoleLines(), "^[0-9A-F]{4}$") // it goes on even so
 }
 
 // TestSnapshot goes back in time, in the same process and in a new one.
