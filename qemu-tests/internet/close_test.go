@@ -108,8 +108,18 @@ func FuzzReceive(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	p := in.probes.begin(6, m.IPv4())
+	p := in.begin(6, m.IPv4())
 	f.Cleanup(func() { in.probes.end(p) })
+	for _, flood := range []bool{true, false} { // at ports 2000 and 3000
+		throng, err := in.beginThrong(netip.AddrPortFrom(m.IPv4(), 443), flood)
+		if err != nil {
+			f.Fatal(err)
+		}
+		throng.join()
+	}
+	if err := m.SetPathMTU(minMTU); err != nil {
+		f.Fatal(err)
+	}
 	for _, seed := range seeds() {
 		f.Add(seed)
 	}
@@ -151,6 +161,10 @@ func seeds() [][]byte {
 		{}, eth("arp", 0, 1, 8, 0, 6, 4, 0, 1), eth("v4"), eth("v4", 0x45), v4(17)[:30], append(v4(6), 1, 2, 3)[:36], eth("v6", 0x60), v6(58)[:40],
 		v4(6, make([]byte, 20)...), v4(17, 0, 68, 0, 67, 0, 8, 0, 0), v4(1, 8, 0, 0, 0, 0, 0, 0, 0),
 		v4(1, append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, v4(17, make([]byte, 8)...)[14:]...)...),
+		v4(1, append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, v4(6, 0x07, 0xd0, 1, 187, 0, 0, 0, 0)[14:]...)...),
+		v4(6, 1, 187, 0x07, 0xd0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x04, 0, 0, 0, 0, 0, 0),
+		v4(6, 1, 187, 0x0b, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0, 0x01, 0, 0, 0, 0, 0, 0),
+		append(eth("v4", 0x45, 0, 5, 120), make([]byte, 1396)...), append(eth("v6", 0x60, 0, 0, 0, 5, 80), make([]byte, 1394)...),
 		v6(58, 135, 0, 0, 0), v6(58, 133, 0, 0, 0), v6(58, 128, 0, 0, 0, 0, 0, 0, 0), v6(58, 1, 4, 0, 0, 0, 0, 0, 0, 0x60),
 	}
 }

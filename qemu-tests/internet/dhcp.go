@@ -24,7 +24,7 @@ func isDHCPRequest(ip header.IPv4) bool {
 // answerDHCP leases the machine its one address.
 func (m *Machine) answerDHCP(message []byte) {
 	req, err := dhcpv4.FromBytes(message)
-	if err != nil || m.noDHCP.Load() || req.OpCode != dhcpv4.OpcodeBootRequest ||
+	if err != nil || m.dhcp.silent.Load() || req.OpCode != dhcpv4.OpcodeBootRequest ||
 		req.ClientHWAddr.String() != m.opts.MAC.String() {
 		return
 	}
@@ -79,7 +79,7 @@ func (m *Machine) dhcpOptions(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType) []dhc
 	options = append(options,
 		dhcpv4.WithNetmask(net.CIDRMask(m.opts.IPv4.Bits(), 32)),
 		dhcpv4.WithOption(dhcpv4.OptRouter(m.opts.Gateway.AsSlice())),
-		dhcpv4.WithGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(m.in.opts.MTU >> 8), byte(m.in.opts.MTU)}))
+		dhcpv4.WithGeneric(dhcpv4.OptionInterfaceMTU, []byte{byte(m.opts.MTU >> 8), byte(m.opts.MTU)}))
 	if m.opts.IPv4.IsSingleIP() {
 		options = append(options, dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(offLinkRoutes(m.opts.Gateway)...)))
 	}
@@ -121,5 +121,5 @@ func (m *Machine) sendDHCP(req, reply *dhcpv4.DHCPv4) {
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: m.opts.Gateway.AsSlice(), DstIP: to}
 	udp := &layers.UDP{SrcPort: dhcpv4.ServerPort, DstPort: dhcpv4.ClientPort}
 	_ = udp.SetNetworkLayerForChecksum(ip) // fails only for other layers
-	m.reply(eth, ip, udp, gopacket.Payload(reply.ToBytes()))
+	m.replyUnless(m.dhcp.lose(reply.MessageType()), eth, ip, udp, gopacket.Payload(reply.ToBytes()))
 }

@@ -3,6 +3,9 @@ package internet
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 // faults decides which frames are lost on the way.
@@ -50,4 +53,45 @@ func (f *faults) drop(frame []byte) bool {
 	_, fromHole := f.holes[src]
 	_, toHole := f.holes[dst]
 	return fromHole || toHole
+}
+
+// dhcpFaults are of one machine's link.
+type dhcpFaults struct {
+	silent atomic.Bool
+	offers atomic.Int32 // to be lost yet
+	acks   atomic.Int32
+}
+
+// SetDHCP silences the DHCP server on this machine's link, or lets it answer
+// again.
+func (m *Machine) SetDHCP(answer bool) { m.dhcp.silent.Store(!answer) }
+
+// LoseOffers loses the server's next n DHCPOFFERs on the way: a machine that
+// repeats its DHCPDISCOVER is answered at the one after them. They are recorded
+// as dropped.
+func (m *Machine) LoseOffers(n int) { m.dhcp.offers.Store(int32(n)) }
+
+// LoseAcks loses the server's next n DHCPACKs on the way: the machine has an
+// offer and no lease, and asks again.
+func (m *Machine) LoseAcks(n int) { m.dhcp.acks.Store(int32(n)) }
+
+// lose reports whether an answer is lost, which uses up one of those that are.
+func (f *dhcpFaults) lose(answer dhcpv4.MessageType) bool {
+	left := &f.offers
+	switch answer {
+	case dhcpv4.MessageTypeOffer:
+	case dhcpv4.MessageTypeAck:
+		left = &f.acks
+	default:
+		return false
+	}
+	for {
+		n := left.Load()
+		if n <= 0 {
+			return false
+		}
+		if left.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
 }

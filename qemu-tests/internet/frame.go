@@ -3,6 +3,7 @@ package internet
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -13,11 +14,20 @@ import (
 // etherHeader is the length of an Ethernet header in bytes.
 const etherHeader = header.EthernetMinimumSize
 
-// receive handles one frame from the machine.
+// receive takes one frame from the machine.
 func (m *Machine) receive(frame []byte) {
-	if !m.pass(frame, FromMachine) || len(frame) < etherHeader {
+	if !m.pass(frame, FromMachine, m.in.probes.kind(frame)) || len(frame) < etherHeader {
 		return
 	}
+	if due, late := m.wire.due(); late {
+		m.delay(lateFrame{slices.Clone(frame), due})
+		return
+	}
+	m.handle(frame)
+}
+
+// handle answers a frame or takes it to where it belongs.
+func (m *Machine) handle(frame []byte) {
 	eth := header.Ethernet(frame)
 	dst := eth.DestinationAddress()
 	if dst[0]&1 == 0 && dst != gatewayMAC {
@@ -86,8 +96,15 @@ func (m *Machine) receiveIPv6(packet []byte) {
 	}
 }
 
-// route takes a unicast packet to where it belongs.
+// route takes a unicast packet over the hops behind the gateway.
 func (m *Machine) route(packet []byte) {
+	for _, p := range m.throughHop(packet) {
+		m.deliver(p)
+	}
+}
+
+// deliver takes a unicast packet to where it belongs.
+func (m *Machine) deliver(packet []byte) {
 	_, dst, _ := addresses(packet)
 	switch {
 	case m.in.isScanner(dst):
@@ -107,8 +124,7 @@ func (m *Machine) route(packet []byte) {
 
 // forward sends on a packet that another machine sent, as a router does.
 func (m *Machine) forward(packet []byte) {
-	frame := m.frame(packet)
-	packet = frame[etherHeader:]
+	packet = slices.Clone(packet)
 	if header.IPVersion(packet) == header.IPv6Version {
 		ip := header.IPv6(packet)
 		if ip.HopLimit() < 2 {
@@ -124,7 +140,7 @@ func (m *Machine) forward(packet []byte) {
 		ip.SetChecksum(0)
 		ip.SetChecksum(^ip.CalculateChecksum())
 	}
-	m.send(frame)
+	m.sendPacket(packet)
 }
 
 // serialize builds a frame with lengths and checksums filled in.
@@ -136,13 +152,20 @@ func serialize(parts ...gopacket.SerializableLayer) ([]byte, error) {
 }
 
 // reply builds a frame and sends it to the machine.
-func (m *Machine) reply(parts ...gopacket.SerializableLayer) {
+func (m *Machine) reply(parts ...gopacket.SerializableLayer) { m.replyUnless(false, parts...) }
+
+// replyUnless builds a frame and sends it, or when it is to be lost records it
+// only.
+func (m *Machine) replyUnless(lost bool, parts ...gopacket.SerializableLayer) {
 	frame, err := serialize(parts...)
-	if err != nil {
+	switch {
+	case err != nil:
 		m.in.log.Error("cannot build a frame", "machine", m.Name(), "error", err)
-		return
+	case lost:
+		m.in.record.add(m, ToMachine, ordinary, true, frame)
+	default:
+		m.send(frame)
 	}
-	m.send(frame)
 }
 
 // toMachine is the Ethernet header of a frame from the gateway.

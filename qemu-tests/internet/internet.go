@@ -29,7 +29,8 @@ type Options struct {
 	// PCAP is the pcapng file every frame is written to. Empty records into
 	// a temporary file that Close removes.
 	PCAP string
-	// MTU of every link in bytes, 1500 when zero.
+	// MTU of the internet and of every link without its own, in bytes, 1500
+	// when zero.
 	MTU int
 	// DNS are the addresses of the resolver, which DHCP and router
 	// advertisements hand out. One of each family when empty.
@@ -76,8 +77,8 @@ func (o Options) withDefaults() (Options, error) {
 
 func (o Options) check() error {
 	switch {
-	case o.MTU < 1280 || o.MTU > 9000:
-		return fmt.Errorf("an MTU of %d bytes does not work: use 1280 (IPv6's minimum) to 9000", o.MTU)
+	case o.MTU < minMTU || o.MTU > 9000:
+		return fmt.Errorf("an MTU of %d bytes does not work: use %d (IPv6's minimum) to 9000", o.MTU, minMTU)
 	case o.ProbeTries < 2:
 		return fmt.Errorf("%d probe tries miss answers: use at least 2", o.ProbeTries)
 	case !o.Scanners4.Addr().Is4() || o.Scanners4.Bits() > 24:
@@ -160,7 +161,7 @@ func (in *Internet) deliverFromHosts() {
 			continue
 		}
 		if m := in.machineAt(dst); m != nil {
-			m.send(m.frame(packet))
+			m.sendPacket(packet)
 		} else if a := in.attachedAt(dst); a != nil {
 			a.deliver(packet)
 		}

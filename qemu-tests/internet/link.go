@@ -21,11 +21,13 @@ var errLinkDown = errors.New("the machine is not connected to the network: is QE
 // outbound is a frame to be written, or with no frame a mark in the stream.
 type outbound struct {
 	frame   []byte
+	kind    kind
 	written chan<- struct{}
 }
 
 // link is one QEMU's connection: frames behind a big-endian uint32 length.
-// A scan has a queue of its own, so that it cannot crowd out ARP or a tunnel.
+// Scans and floods have a queue of their own, so that they cannot crowd out ARP
+// or a tunnel.
 type link struct {
 	conn   net.Conn
 	queue  chan outbound
@@ -117,7 +119,7 @@ func readFrame(r io.Reader, buf []byte) ([]byte, error) {
 
 // write writes queued frames that pass lets through until the link is closed.
 // Frames that wait together share a system call.
-func (l *link) write(pass func([]byte) bool) {
+func (l *link) write(pass func(outbound) bool) {
 	out := bufio.NewWriterSize(l.conn, 64<<10)
 	var err error
 	for err == nil {
@@ -147,8 +149,8 @@ func (l *link) next() (outbound, bool) {
 	}
 }
 
-func (l *link) writeOne(out *bufio.Writer, o outbound, pass func([]byte) bool) error {
-	if o.frame != nil && pass(o.frame) {
+func (l *link) writeOne(out *bufio.Writer, o outbound, pass func(outbound) bool) error {
+	if o.frame != nil && pass(o) {
 		var length [4]byte
 		binary.BigEndian.PutUint32(length[:], uint32(len(o.frame)))
 		_, _ = out.Write(length[:]) // a bufio.Writer repeats its error on Flush

@@ -143,20 +143,26 @@ func TestDHCPAnswers(t *testing.T) {
 func (g *guest) pingGateway(in *Internet, m *Machine) {
 	g.t.Helper()
 	mark := in.Mark()
-	frame, err := serialize(&layers.Ethernet{SrcMAC: m.MAC(), DstMAC: []byte(gatewayMAC), EthernetType: layers.EthernetTypeIPv4},
-		&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: m.IPv4().AsSlice(), DstIP: m.Gateway().AsSlice()},
-		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0), Id: 7})
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.send(frame)
-	_, err = in.Await(deadline(g.t), mark, func(f Frame) bool {
+	g.send(g.echo(m, 0))
+	_, err := in.Await(deadline(g.t), mark, func(f Frame) bool {
 		icmp, ok := f.Packet.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
 		return ok && f.Direction == ToMachine && icmp.TypeCode.Type() == layers.ICMPv4TypeEchoReply && icmp.Id == 7
 	})
 	if err != nil {
 		g.t.Fatal(err)
 	}
+}
+
+// echo is a ping of the gateway.
+func (g *guest) echo(m *Machine, sequence uint16) []byte {
+	g.t.Helper()
+	frame, err := serialize(&layers.Ethernet{SrcMAC: m.MAC(), DstMAC: []byte(gatewayMAC), EthernetType: layers.EthernetTypeIPv4},
+		&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: m.IPv4().AsSlice(), DstIP: m.Gateway().AsSlice()},
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0), Id: 7, Seq: sequence})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return frame
 }
 
 func isDHCPReply(f Frame) bool {

@@ -40,9 +40,12 @@ type MachineOptions struct {
 	IPv6 netip.Prefix
 	// NoIPv6 leaves the machine without router advertisements.
 	NoIPv6 bool
+	// MTU of the link in bytes, which DHCP and router advertisements hand
+	// out; by default the internet's, which is also the most.
+	MTU int
 }
 
-func (o MachineOptions) withDefaults(n int) (MachineOptions, error) {
+func (o MachineOptions) withDefaults(n, mtu int) (MachineOptions, error) {
 	if n > 200 {
 		return o, errors.New("there is room for 200 machines: use several internets")
 	}
@@ -68,11 +71,16 @@ func (o MachineOptions) withDefaults(n int) (MachineOptions, error) {
 		o.IPv6 = netip.Prefix{}
 	}
 	o.IPv6 = o.IPv6.Masked()
-	return o, o.check()
+	if o.MTU == 0 {
+		o.MTU = mtu
+	}
+	return o, o.check(mtu)
 }
 
-func (o MachineOptions) check() error {
+func (o MachineOptions) check(mtu int) error {
 	switch {
+	case o.MTU < minMTU || o.MTU > mtu:
+		return fmt.Errorf("an MTU of %d bytes does not work here: use %d to the internet's, %d", o.MTU, minMTU, mtu)
 	case len(o.MAC) != 6 || o.MAC[0]&1 != 0:
 		return fmt.Errorf("%v is not the address of one network card: use a unicast MAC of six bytes", o.MAC)
 	case !o.IPv4.Addr().Is4():
@@ -93,7 +101,9 @@ type Machine struct {
 	socket string
 	listen *net.UnixListener
 	iface  int // of the pcapng file
-	noDHCP atomic.Bool
+	dhcp   dhcpFaults
+	wire   wire
+	path   atomic.Int32 // the MTU of a hop behind the gateway, 0 is none
 
 	mu     sync.Mutex
 	link   *link
@@ -108,11 +118,12 @@ func (in *Internet) AddMachine(opts MachineOptions) (*Machine, error) {
 		return nil, fmt.Errorf("the simulated internet is closed: %w", net.ErrClosed)
 	}
 	number := len(in.machines) + 1
-	opts, err := opts.withDefaults(number)
+	opts, err := opts.withDefaults(number, in.opts.MTU)
 	if err != nil {
 		return nil, fmt.Errorf("add a machine: %w", err)
 	}
 	m := &Machine{in: in, opts: opts, joined: make(chan struct{})}
+	m.wire.late = make(chan lateFrame, lateFrames)
 	if err := in.checkUnique(m); err != nil {
 		return nil, fmt.Errorf("add machine %s: %w", opts.Name, err)
 	}
@@ -124,6 +135,7 @@ func (in *Internet) AddMachine(opts MachineOptions) (*Machine, error) {
 	}
 	in.machines = append(in.machines, m)
 	in.running.Go(m.acceptQEMU)
+	in.running.Go(m.receiveLate)
 	return m, nil
 }
 
@@ -218,13 +230,15 @@ func (m *Machine) send(frame []byte) {
 }
 
 // record notes a frame about to be written and says whether a fault eats it.
-func (m *Machine) record(frame []byte) (pass bool) {
-	return m.pass(frame, ToMachine)
+func (m *Machine) record(o outbound) (pass bool) {
+	return m.pass(o.frame, ToMachine, o.kind)
 }
 
-func (m *Machine) pass(frame []byte, d Direction) bool {
-	dropped := m.in.faults.drop(frame)
-	m.in.record.add(m, d, dropped, frame)
+func (m *Machine) pass(frame []byte, d Direction, k kind) bool {
+	// Every frame counts for the loss, or its order would hang on other faults.
+	lost := m.wire.lose(d)
+	dropped := m.in.faults.drop(frame) || lost
+	m.in.record.add(m, d, k, dropped, frame)
 	return !dropped
 }
 
@@ -273,10 +287,6 @@ func eui64(prefix netip.Addr, mac net.HardwareAddr) netip.Addr {
 	copy(a[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
 	return netip.AddrFrom16(a)
 }
-
-// SetDHCP silences the DHCP server on this machine's link, or lets it answer
-// again.
-func (m *Machine) SetDHCP(answer bool) { m.noDHCP.Store(!answer) }
 
 // Socket returns the path of the Unix socket that QEMU connects to.
 func (m *Machine) Socket() string { return m.socket }

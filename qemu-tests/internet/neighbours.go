@@ -85,7 +85,7 @@ func (m *Machine) advertiseRouter() {
 
 	options := layers.ICMPv6Options{
 		{Type: layers.ICMPv6OptSourceAddress, Data: []byte(gatewayMAC)},
-		{Type: layers.ICMPv6OptMTU, Data: binary.BigEndian.AppendUint32([]byte{0, 0}, uint32(m.in.opts.MTU))},
+		{Type: layers.ICMPv6OptMTU, Data: binary.BigEndian.AppendUint32([]byte{0, 0}, uint32(m.opts.MTU))},
 		{Type: layers.ICMPv6OptPrefixInfo, Data: prefix},
 	}
 	for _, dns := range m.in.opts.DNS {

@@ -46,6 +46,10 @@ type Answer struct {
 	ICMPType, ICMPCode uint8
 }
 
+// firstProbePort is the first port that scans and pings come from. Those before
+// are for throngs.
+const firstProbePort = 20000
+
 // probeKey tells the answers to one probe from those to another. The port is
 // the scanner's, or the identifier of a ping.
 type probeKey struct {
@@ -62,6 +66,7 @@ type probe struct {
 	mu      sync.Mutex
 	answers map[uint16]Answer
 	news    chan struct{} // holds one token when answers grew
+	record  *recorder
 }
 
 // note keeps the first answer for a port.
@@ -72,6 +77,7 @@ func (p *probe) note(port uint16, a Answer) {
 		return
 	}
 	p.answers[port] = a
+	p.record.answered()
 	select {
 	case p.news <- struct{}{}:
 	default:
@@ -106,11 +112,16 @@ func (p *probe) count() int {
 
 // settle waits until there are enough answers or none came for a while.
 func (p *probe) settle(ctx context.Context, enough int, quiet time.Duration) error {
+	return settle(ctx, p.news, func() bool { return p.count() >= enough }, quiet)
+}
+
+// settle waits until there is enough or no news came for a while.
+func settle(ctx context.Context, news <-chan struct{}, enough func() bool, quiet time.Duration) error {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
-	for p.count() < enough {
+	for !enough() {
 		select {
-		case <-p.news:
+		case <-news:
 			timer.Reset(quiet)
 		case <-timer.C:
 			return nil
@@ -125,18 +136,21 @@ func (p *probe) settle(ctx context.Context, enough int, quiet time.Duration) err
 type probes struct {
 	mu     sync.Mutex
 	active map[probeKey]*probe
+
+	throngs throngs
 }
 
 // begin registers a probe under a free key.
-func (ps *probes) begin(protocol tcpip.TransportProtocolNumber, target netip.Addr) *probe {
+func (in *Internet) begin(protocol tcpip.TransportProtocolNumber, target netip.Addr) *probe {
+	ps := &in.probes
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.active == nil {
 		ps.active = map[probeKey]*probe{}
 	}
-	p := &probe{target: target, sequence: rand.Uint32(), answers: map[uint16]Answer{}, news: make(chan struct{}, 1)}
+	p := &probe{target: target, sequence: rand.Uint32(), answers: map[uint16]Answer{}, news: make(chan struct{}, 1), record: in.record}
 	for {
-		p.key = probeKey{protocol, uint16(20000 + rand.IntN(40000))}
+		p.key = probeKey{protocol, uint16(firstProbePort + rand.IntN(40000))}
 		if _, taken := ps.active[p.key]; !taken {
 			ps.active[p.key] = p
 			return p
@@ -221,6 +235,10 @@ func (ps *probes) deliverTCP(m *Machine, src, dst netip.Addr, body []byte) {
 		return
 	}
 	tcp := header.TCP(body)
+	if t := ps.throngs.at(tcp.DestinationPort()); t != nil {
+		t.hear(src, dst, tcp)
+		return
+	}
 	p := ps.find(probeKey{header.TCPProtocolNumber, tcp.DestinationPort()})
 	if p == nil || p.target != src || tcp.AckNumber() != p.sequence+1 {
 		return
@@ -258,7 +276,7 @@ func (ps *probes) deliverICMP(src netip.Addr, protocol tcpip.TransportProtocolNu
 		ps.note(key, src, 0, Answer{State: Open, From: src, ICMPType: kind, ICMPCode: code})
 		return
 	}
-	_, target, ok := addresses(body[8:])
+	stranger, target, ok := addresses(body[8:])
 	quoted, inner := transport(body[8:])
 	if !ok || len(inner) < 8 { // RFC 792 quotes this much at least
 		return
@@ -268,6 +286,10 @@ func (ps *probes) deliverICMP(src netip.Addr, protocol tcpip.TransportProtocolNu
 		a.State = Closed
 	}
 	from, port := binary.BigEndian.Uint16(inner), binary.BigEndian.Uint16(inner[2:])
+	if t := ps.throngs.at(from); t != nil && quoted == header.TCPProtocolNumber {
+		t.hearRejection(netip.AddrPortFrom(stranger, from), netip.AddrPortFrom(target, port))
+		return
+	}
 	if quoted == header.ICMPv4ProtocolNumber || quoted == header.ICMPv6ProtocolNumber {
 		from, port = binary.BigEndian.Uint16(inner[4:]), 0
 	}

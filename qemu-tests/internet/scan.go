@@ -53,14 +53,9 @@ func AllPorts() []uint16 {
 // look filtered; resets are not limited.
 func (in *Internet) ScanTCP(ctx context.Context, target netip.Addr, ports []uint16) (Scan, error) {
 	ports = unique(ports)
-	p := in.probes.begin(header.TCPProtocolNumber, target)
+	p := in.begin(header.TCPProtocolNumber, target)
 	defer in.probes.end(p)
-	err := in.probe(ctx, p, ports, func(m *Machine, from netip.Addr, port uint16, _ int) ([]byte, error) {
-		return m.probeFrame(from, target, layers.IPProtocolTCP, &layers.TCP{
-			SrcPort: layers.TCPPort(p.key.port), DstPort: layers.TCPPort(port), Seq: p.sequence, SYN: true, Window: 64240,
-			Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{0x05, 0xb4}}}, // 1460 bytes
-		})
-	})
+	err := in.probePorts(ctx, p, ports, syn(p.sequence))
 	if err != nil {
 		return Scan{}, fmt.Errorf("scan the TCP ports of %v: %w", target, err)
 	}
@@ -72,17 +67,37 @@ func (in *Internet) ScanTCP(ctx context.Context, target netip.Addr, ports []uint
 // like the payload looks filtered: WireGuard is proved open by a handshake.
 func (in *Internet) ProbeUDP(ctx context.Context, target netip.Addr, ports []uint16, payload []byte) (Scan, error) {
 	ports = unique(ports)
-	p := in.probes.begin(header.UDPProtocolNumber, target)
+	p := in.begin(header.UDPProtocolNumber, target)
 	defer in.probes.end(p)
-	err := in.probe(ctx, p, ports, func(m *Machine, from netip.Addr, port uint16, _ int) ([]byte, error) {
-		return m.probeFrame(from, target, layers.IPProtocolUDP, &layers.UDP{
-			SrcPort: layers.UDPPort(p.key.port), DstPort: layers.UDPPort(port),
-		}, gopacket.Payload(payload))
-	})
+	err := in.probePorts(ctx, p, ports, &layers.UDP{}, gopacket.Payload(payload))
 	if err != nil {
 		return Scan{}, fmt.Errorf("probe the UDP ports of %v: %w", target, err)
 	}
 	return p.scan("udp", ports), nil
+}
+
+// syn asks for a connection. The ports are filled in later.
+func syn(sequence uint32) *layers.TCP {
+	return &layers.TCP{
+		Seq: sequence, SYN: true, Window: 64240,
+		Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{0x05, 0xb4}}}, // 1460 bytes
+	}
+}
+
+// probePorts probes with one frame that differs from port to port in its
+// addresses and ports only.
+func (in *Internet) probePorts(ctx context.Context, p *probe, ports []uint16, transport ...gopacket.SerializableLayer) error {
+	m := in.machineAt(p.target)
+	if m == nil {
+		return errNoMachine
+	}
+	mould, err := m.mould(in.scanner(p.target, 0), p.target, transport...)
+	if err != nil {
+		return err
+	}
+	return in.probe(ctx, p, ports, func(_ *Machine, from netip.Addr, port uint16, _ int) ([]byte, error) {
+		return mould.cast(from, p.key.port, port), nil
+	})
 }
 
 // Ping sends echo requests until one is answered: Open for an echo reply,
@@ -92,7 +107,7 @@ func (in *Internet) Ping(ctx context.Context, target netip.Addr) (Answer, error)
 	if target.Is6() {
 		protocol, ipProtocol = header.ICMPv6ProtocolNumber, layers.IPProtocolICMPv6
 	}
-	p := in.probes.begin(protocol, target)
+	p := in.begin(protocol, target)
 	defer in.probes.end(p)
 	err := in.probe(ctx, p, []uint16{0}, func(m *Machine, from netip.Addr, _ uint16, try int) ([]byte, error) {
 		return m.probeFrame(from, target, ipProtocol, echoRequest(target, p.key.port, uint16(try))...)
@@ -115,12 +130,15 @@ func echoRequest(target netip.Addr, id, sequence uint16) []gopacket.Serializable
 	}
 }
 
+// errNoMachine is what a stranger reports who knocks where nobody is.
+var errNoMachine = errors.New("no machine has this address: use a machine's IPv4 or IPv6")
+
 // probe sends a frame to every port that has not answered, several times over,
 // and waits for the answers.
 func (in *Internet) probe(ctx context.Context, p *probe, ports []uint16, build func(m *Machine, from netip.Addr, port uint16, try int) ([]byte, error)) error {
 	m := in.machineAt(p.target)
 	if m == nil {
-		return errors.New("no machine has this address: use a machine's IPv4 or IPv6")
+		return errNoMachine
 	}
 	l := m.currentLink()
 	if l == nil {
@@ -133,7 +151,7 @@ func (in *Internet) probe(ctx context.Context, p *probe, ports []uint16, build f
 			if err != nil {
 				return err
 			}
-			if err := l.push(ctx, outbound{frame: frame}); err != nil {
+			if err := l.push(ctx, outbound{frame: frame, kind: probing}); err != nil {
 				return err
 			}
 		}

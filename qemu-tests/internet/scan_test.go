@@ -10,6 +10,7 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sync/errgroup"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
@@ -225,5 +226,70 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	}()
 	if _, err := in.ScanTCP(ctx, m.IPv4(), []uint16{22}); !errors.Is(err, context.Canceled) {
 		t.Errorf("scan ended with %v, want %v", err, context.Canceled)
+	}
+}
+
+// Scans and pings of both families at once find what they find alone.
+func TestProbesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	in, m := newInternet(t, Options{ProbeWait: 300 * time.Millisecond}, MachineOptions{})
+	g := boot(t, m, firewall(1000))
+	g.serveTCP(443)
+	g.echoUDP(53)
+	g.awaitSLAAC(m.IPv6())
+	ports := AllPorts()[:2000]
+	mark := in.Mark()
+	var all errgroup.Group
+	for family, addr := range families(m) {
+		all.Go(func() error {
+			scan, err := in.ScanTCP(deadline(t), addr, ports)
+			if got := []int{len(scan.In(Open)), len(scan.In(Closed)), len(scan.In(Rejected)), len(scan.In(Filtered))}; !slices.Equal(got, []int{1, 998, 1, 1000}) {
+				t.Errorf("TCP over %s: %v are open, closed, rejected and filtered", family, got)
+			}
+			return err
+		})
+		all.Go(func() error {
+			scan, err := in.ProbeUDP(deadline(t), addr, []uint16{53, 666, 5355}, nil)
+			if scan.State(53) != Open || scan.State(666) != Rejected || scan.State(5355) != Filtered {
+				t.Errorf("UDP over %s: %v", family, scan.Answers)
+			}
+			return err
+		})
+		for range 2 {
+			all.Go(func() error {
+				a, err := in.Ping(deadline(t), addr)
+				if a.State != Open {
+					t.Errorf("ping over %s is %v", family, a.State)
+				}
+				return err
+			})
+		}
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	// Each unanswered port is probed three times, each of the others once.
+	sum, err := in.Totals(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answered := 2 * (1000 + 2 + 2); sum.Answered != answered {
+		t.Errorf("%d probes were answered, want %d", sum.Answered, answered)
+	}
+	if least := 2 * (1000 + 3*1000 + 2 + 3 + 2); sum.Probes < least || sum.Probes > least+2*2000 {
+		t.Errorf("there were %d probes, want %d and those that were answered late", sum.Probes, least)
+	}
+	counted, err := in.Count(mark, func(f Frame) bool { return f.Direction == ToMachine })
+	if err != nil || counted != sum.ToMachine {
+		t.Errorf("%d frames went to the machine, %v, and %d were counted", sum.ToMachine, err, counted)
+	}
+	if counted, err = in.Count(0, func(f Frame) bool { return f.Direction == FromMachine }); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := in.Totals(0); err != nil || all.FromMachine < counted || all.Answered != sum.Answered {
+		t.Errorf("totals of everything are %+v, %v, want %d from the machine at least", all, err, counted)
+	}
+	if none, err := in.Totals(in.Mark()); err != nil || none.Probes+none.Answered+none.ToMachine != 0 {
+		t.Errorf("totals of nothing are %+v, %v", none, err)
 	}
 }

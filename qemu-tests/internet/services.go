@@ -65,13 +65,31 @@ func (s *httpService) Close() error {
 
 // resolver answers from one zone and knows no other name.
 type resolver struct {
+	in      *Internet
 	mu      sync.RWMutex
 	records []dns.RR
+	fault   DNSFault
+}
+
+// DNSFault is what is wrong with the resolver. The zero value is nothing. A
+// resolver that is gone is a BlackHole for each of DNSAddrs.
+type DNSFault struct {
+	// ServFail answers every question with SERVFAIL.
+	ServFail bool
+	// Delay is how long every answer takes.
+	Delay time.Duration
+}
+
+// SetDNSFault makes the resolver fail or slow until the next call.
+func (in *Internet) SetDNSFault(f DNSFault) {
+	in.dns.mu.Lock()
+	defer in.dns.mu.Unlock()
+	in.dns.fault = f
 }
 
 // newResolver serves DNS over UDP and TCP on the internet's resolver addresses.
 func newResolver(in *Internet) (*resolver, error) {
-	r := &resolver{}
+	r := &resolver{in: in}
 	for _, addr := range in.opts.DNS {
 		at := netip.AddrPortFrom(addr, 53)
 		pc, err := in.ListenPacket(at)
@@ -111,15 +129,23 @@ func (in *Internet) SetDNS(zone string) error {
 func (r *resolver) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	reply := new(dns.Msg).SetReply(req)
 	reply.RecursionAvailable = true
-	if len(req.Question) != 1 {
+	r.mu.RLock()
+	fault := r.fault
+	r.mu.RUnlock()
+	switch {
+	case fault.ServFail:
+		reply.Rcode = dns.RcodeServerFailure
+	case len(req.Question) != 1:
 		reply.Rcode = dns.RcodeFormatError
-	} else {
+	default:
 		reply.Answer, reply.Rcode = r.lookup(req.Question[0])
 	}
 	if req.IsEdns0() != nil {
 		reply.SetEdns0(1232, false) // bytes; fits IPv6's minimum MTU
 	}
-	_ = w.WriteMsg(reply) // the client asks again
+	if r.in.wait(fault.Delay) {
+		_ = w.WriteMsg(reply) // the client asks again
+	}
 }
 
 // lookup returns the records of a name, with the target of an alias. A name
