@@ -147,7 +147,7 @@ func (r *run) standard(ctx context.Context) error {
 	if err := r.again(ctx, twin); err != nil {
 		return err
 	}
-	r.measure(ctx)
+	r.measure(ctx, r.lab, twin.lab)
 	return ctx.Err()
 }
 

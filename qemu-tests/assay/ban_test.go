@@ -26,7 +26,6 @@ import (
 var (
 	attacker  = netip.MustParseAddr("45.77.13.37")
 	attacker6 = netip.MustParseAddr("2600:3c00:bad::1")
-	traveller = netip.MustParseAddr("45.77.20.20")
 )
 
 // The field notes' ritual (§10.2): SSH faces the internet until the tunnel is

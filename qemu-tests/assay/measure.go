@@ -48,12 +48,23 @@ func (out *record) saw(proto string, scan internet.Scan) {
 	}
 }
 
-// measure takes what the report shows beside the checks: the ports and how the
-// boot went.
-func (r *run) measure(ctx context.Context) {
+// measure takes what the report shows beside the checks: the ports, how the boot
+// went, and how many packets there were on these internets.
+func (r *run) measure(ctx context.Context, labs ...*Lab) {
 	sockets, err := r.shell.listening(ctx)
 	if err != nil {
 		r.say("the listening sockets are not in the report: %v", err)
+	}
+	var packets verdict.Packets
+	for _, lab := range labs {
+		t, err := lab.Internet.Totals(0)
+		if err != nil {
+			r.say("not all packets are in the report: %v", err)
+		}
+		packets.FromMachine += t.FromMachine
+		packets.ToMachine += t.ToMachine
+		packets.Probes += t.Probes
+		packets.Answered += t.Answered
 	}
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
@@ -76,6 +87,7 @@ func (r *run) measure(ctx context.Context) {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
 	})
 	r.out.v.Timeline = r.timeline()
+	r.out.v.Packets = packets
 }
 
 // milestones of a boot, in words, and the console line that says so.

@@ -36,7 +36,7 @@ func bootScenarios() []scenario {
 		},
 		{
 			id: "mtu-1280", title: "data passes the tunnel when the network carries 1,280 bytes only", seconds: 60, play: playSmallMTU,
-			sabotage: sabotage{what: "the links of the machine take 1,500 bytes and the tunnel 1,420", command: "for dev in /sys/class/net/en*; do ip link set dev ${dev##*/} mtu 1500; done; ip link set dev wg0 mtu 1420"},
+			sabotage: sabotage{what: "a firewall that drops large datagrams", command: "nft insert rule inet ingot inbound udp length gt 1000 drop"},
 		},
 		{
 			id: "memory-512", title: "comes up with 512 MiB of memory", seconds: 50, play: playSmallMemory,

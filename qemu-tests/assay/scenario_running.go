@@ -26,6 +26,10 @@ func runningScenarios() []scenario {
 			sabotage: sabotage{what: "the cable stays out", world: true},
 		},
 		{
+			id: "flood", title: "the tunnel stays usable under a SYN flood and 10,000 connections", seconds: 60, play: playFlood,
+			sabotage: sabotage{what: "the tunnel's interface goes down", command: "systemd-run --quiet ip link set dev wg0 down"},
+		},
+		{
 			id: "ban-expires", title: "a ban ends when its time is over", seconds: 20, play: playBanExpires,
 			sabotage: sabotage{what: "bans are for ever", command: "fail2ban-client set sshd bantime -1"},
 		},
