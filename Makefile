@@ -4,7 +4,7 @@ GO ?= go
 cache = $${INGOT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ingot}
 build = $(GO) build -trimpath -buildvcs=false
 
-.PHONY: all setup demo test short sabotage depth lint clean
+.PHONY: all setup demo test short sabotage full repeat depth lint clean
 
 all: ## build the programs into bin/
 	$(build) -o bin/ingot ./cmd/ingot
@@ -24,8 +24,14 @@ test: setup all lint ## every test, machines in QEMU included
 short: all ## the tests that boot nothing and build nothing
 	$(GO) test -short ./...
 
-sabotage: setup all ## break the running example in every way its checks know, and see each caught
-	$(GO) test -timeout 60m -v -run '^TestSabotage$$' ./qemu-tests/assay -sabotage-all
+sabotage: setup all ## break the running example in every way its checks know, play every scenario with its fault, and see each caught
+	$(GO) test -timeout 180m -v -run '^(TestSabotage|TestScenarios)$$' ./qemu-tests/assay -sabotage-all
+
+full: setup all ## the example's verdict with all scenarios, half an hour
+	bin/ingot test --full examples/openclaw
+
+repeat: setup all ## 20 verdicts of the example, which must be equal
+	$(GO) test -timeout 120m -v -run '^TestVerdictRepeats$$' ./qemu-tests/assay -repeat 20
 
 depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Debian beside it; takes a quarter of an hour
 	bin/ingot test --depth examples/openclaw

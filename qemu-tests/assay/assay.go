@@ -85,7 +85,11 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 		}
 		out.fail(err)
 	}
-	return out.verdict(), nil
+	v := out.verdict()
+	if v.Verdict == verdict.Passed && !o.Keep {
+		err = forgetDisks(o.Dir)
+	}
+	return v, err
 }
 
 // run is an assay on one machine.

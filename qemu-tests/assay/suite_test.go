@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -231,18 +232,47 @@ func noAlarms(t *testing.T, m *Booted) {
 
 func TestVerdict(t *testing.T) {
 	b := image(t)
-	v, err := Run(t.Context(), Options{
-		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
-		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: artefacts(t), Firmware: vm.BIOS,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := standardVerdict(t, b, artefacts(t))
 	if err := report.Text(os.Stdout, v, report.TextOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if v.Verdict != verdict.Passed || v.ImageSHA256 != b.SHA256 {
 		t.Errorf("verdict %s for image %s, built %s", v.Verdict, v.ImageSHA256, b.SHA256)
+	}
+}
+
+func standardVerdict(t *testing.T, b built, dir string) verdict.Verdict {
+	t.Helper()
+	v, err := Run(t.Context(), Options{
+		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
+		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: dir, Cache: exampleDir, Firmware: vm.BIOS,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+var repeat = flag.Int("repeat", 0, "TestVerdictRepeats makes this many verdicts")
+
+// The same image has the same verdict, however often it is asked for.
+func TestVerdictRepeats(t *testing.T) {
+	if *repeat == 0 {
+		t.Skip("takes two minutes for each of -repeat; make repeat runs it")
+	}
+	b := image(t)
+	dir := artefacts(t)
+	for n := range *repeat {
+		v := standardVerdict(t, b, filepath.Join(dir, strconv.Itoa(n)))
+		t.Logf("%2d: %s, %d of %d, %.1f s, ready after %.1f s", n+1, v.Verdict, v.Passes(), len(v.Checks), v.Seconds, v.ReadySeconds)
+		if v.Verdict != verdict.Passed {
+			t.Errorf("%d: %s %s", n+1, v.Class, v.Error)
+		}
+		for _, c := range v.Checks {
+			if c.Result != verdict.Passed {
+				t.Errorf("%d: %s %s %s: %s", n+1, c.ID, c.Result, c.Class, c.Problem)
+			}
+		}
 	}
 }
 
