@@ -46,7 +46,7 @@ type scene struct {
 	// spoiled asks for the sabotage.
 	spoiled  bool
 	sabotage sabotage
-	name     string // the scenario's id
+	name     string // of the lab's folder
 	// spoiledImage has the sabotage of the plan; empty when there is none.
 	spoiledImage string
 }
@@ -71,13 +71,17 @@ func (s scenario) check() check {
 // on plays the scenario in a lab of its own beside r's. With spoil it is changed
 // first.
 func (s scenario) on(ctx context.Context, r *run, spoil func(*scene)) (evidence string, err error) {
-	lab, err := r.lab.Another(s.id, nil)
+	name := s.id
+	if spoil != nil {
+		name += "-sabotaged"
+	}
+	lab, err := r.lab.Another(name, nil)
 	if err != nil {
 		return "", err
 	}
 	n := *r
 	n.lab, n.machine, n.tunnel, n.shell = lab, nil, nil, nil
-	sc := &scene{run: &n, name: s.id, seed: rand.Uint64(), sabotage: s.sabotage}
+	sc := &scene{run: &n, name: name, seed: rand.Uint64(), sabotage: s.sabotage}
 	sc.random = rand.New(rand.NewPCG(sc.seed, 0))
 	if spoil != nil {
 		spoil(sc)
