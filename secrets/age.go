@@ -1,4 +1,4 @@
-package clients
+package secrets
 
 import (
 	"bytes"
@@ -11,9 +11,10 @@ import (
 	"filippo.io/age/armor"
 )
 
-// parseRecipients reads public keys of age (age1…) and of SSH (ssh-ed25519 …,
-// ssh-rsa …). What fails is not shown: somebody may have pasted the secret one.
-func parseRecipients(texts []string) ([]age.Recipient, error) {
+// ParseRecipients reads public keys of age (age1…) and of SSH (ssh-ed25519 …,
+// ssh-rsa …), the values of --age. What fails is not shown: somebody may have
+// pasted the secret one.
+func ParseRecipients(texts []string) ([]age.Recipient, error) {
 	var list []age.Recipient
 	for _, text := range texts {
 		text = strings.TrimSpace(text)
@@ -37,20 +38,21 @@ func parseRecipients(texts []string) ([]age.Recipient, error) {
 	return list, nil
 }
 
-// encrypt turns a config into what is written, and its file's name.
-func encrypt(text, name string, recipients []age.Recipient) ([]byte, string, error) {
+// Encrypt encrypts a text to its recipients, with armour. Without recipients
+// it is returned as it is.
+func Encrypt(text []byte, recipients []age.Recipient) ([]byte, error) {
 	if len(recipients) == 0 {
-		return []byte(text), name, nil
+		return text, nil
 	}
 	var out bytes.Buffer
 	armored := armor.NewWriter(&out)
 	w, err := age.Encrypt(armored, recipients...)
 	if err != nil {
-		return nil, "", fmt.Errorf("encrypt the client's config: %w", err)
+		return nil, fmt.Errorf("encrypt with age: %w", err)
 	}
-	_, err = w.Write([]byte(text))
+	_, err = w.Write(text)
 	if err := errors.Join(err, w.Close(), armored.Close()); err != nil {
-		return nil, "", fmt.Errorf("encrypt the client's config: %w", err)
+		return nil, fmt.Errorf("encrypt with age: %w", err)
 	}
-	return out.Bytes(), name + ".age", nil
+	return out.Bytes(), nil
 }
