@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"filippo.io/age"
@@ -55,4 +56,48 @@ func Encrypt(text []byte, recipients []age.Recipient) ([]byte, error) {
 		return nil, fmt.Errorf("encrypt with age: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// Encrypted reports whether a text is encrypted with age, with armour or
+// without.
+func Encrypted(text []byte) bool {
+	text = bytes.TrimSpace(text)
+	return bytes.HasPrefix(text, []byte(armor.Header)) || bytes.HasPrefix(text, []byte("age-encryption.org/"))
+}
+
+// Decrypt opens what Encrypt made, with identities as age-keygen writes them
+// or with the private key of an SSH pair.
+func Decrypt(text, identities []byte) ([]byte, error) {
+	list, err := parseIdentities(identities)
+	if err != nil {
+		return nil, err
+	}
+	var in io.Reader = bytes.NewReader(text)
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte(armor.Header)) {
+		in = armor.NewReader(in)
+	}
+	out, err := age.Decrypt(in, list...)
+	if err != nil {
+		return nil, fmt.Errorf("decrypt with age: %w", err)
+	}
+	b, err := io.ReadAll(out)
+	if err != nil {
+		return nil, fmt.Errorf("decrypt with age: %w", err)
+	}
+	return b, nil
+}
+
+func parseIdentities(text []byte) ([]age.Identity, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
+		list, err := age.ParseIdentities(bytes.NewReader(text))
+		if err != nil {
+			return nil, errors.New("this is no file of identities; give what age-keygen writes, or an SSH private key")
+		}
+		return list, nil
+	}
+	identity, err := agessh.ParseIdentity(text)
+	if err != nil {
+		return nil, errors.New("this is no SSH key that can be used; give one of ed25519 or RSA without a passphrase")
+	}
+	return []age.Identity{identity}, nil
 }
