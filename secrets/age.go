@@ -77,6 +77,9 @@ func Decrypt(text, identities []byte) ([]byte, error) {
 		in = armor.NewReader(in)
 	}
 	out, err := age.Decrypt(in, list...)
+	if errors.As(err, new(*age.NoIdentityMatchError)) {
+		return nil, errors.New("it is encrypted to somebody else; give the identity of one of its recipients")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("decrypt with age: %w", err)
 	}

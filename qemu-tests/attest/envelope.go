@@ -18,7 +18,7 @@ import (
 const (
 	// MaxBytes is the size of the largest envelope that is read. One with
 	// everything that an assay can say is some hundred kilobytes.
-	MaxBytes = 8 << 20
+	MaxBytes = 4 << 20
 	// maxSignatures is more than anybody signs.
 	maxSignatures = 8
 )
