@@ -149,7 +149,7 @@ func (c *console) judged(v verified) error {
 		if c.json {
 			return nil
 		}
-		return c.write(fmt.Appendf(nil, "%s holds what was proven: %d checks passed on %s, signed by %s\n",
+		return c.write(fmt.Appendf(nil, "%s is what was tested: it passed %d of %[2]d checks on %s, signed by %s\n",
 			v.Image, v.Checks, v.Started.Format("2006-01-02 15:04 MST"), v.KeyID))
 	}
 	for _, p := range v.Problems {

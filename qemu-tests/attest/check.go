@@ -148,9 +148,9 @@ func (r *Report) digests(v verdict.Verdict, now Artifacts) {
 			continue
 		case d.tested:
 		case Absent:
-			r.add(d.kind, "%s is not there; the verdict is about one with SHA-256 %s", d.what, d.tested)
+			r.add(d.kind, "%s is not there; the verdict is about one with digest %s", d.what, d.tested)
 		default:
-			r.add(d.kind, "%s is not what was tested: it has SHA-256 %s now and the verdict is about %s; run \"ingot test\" again", d.what, d.got, d.tested)
+			r.add(d.kind, "%s is not what was tested: its digest is %s and that in the verdict %s; run \"ingot test\" again", d.what, d.got, d.tested)
 		}
 		r.looked(d.kind)
 	}
@@ -168,17 +168,17 @@ func (r *Report) result(v verdict.Verdict) {
 		}
 	}
 	ids = append(ids, v.Skipped...)
-	reason := fmt.Sprintf("%d checks did not pass or were not made", len(ids))
+	reason := ""
 	if len(ids) > 0 {
-		reason += ": " + strings.Join(quoted(ids[:min(len(ids), 3)]), ", ")
-		if len(ids) > 3 {
-			reason += ", …"
-		}
+		reason = "; not passed or not made: " + strings.Join(quoted(ids[:min(len(ids), 3)]), ", ")
+	}
+	if len(ids) > 3 {
+		reason += fmt.Sprintf(" and %d more", len(ids)-3)
 	}
 	if v.Error != "" {
-		reason = fmt.Sprintf("%s; the assay ended with %s", reason, quote(v.Error))
+		reason += "; the assay ended with " + quote(v.Error)
 	}
-	r.add(OfResult, "the verdict is %q and not a pass: %s", v.Verdict, reason)
+	r.add(OfResult, "the verdict is %q and not a pass%s", v.Verdict, reason)
 }
 
 func (r *Report) required(v verdict.Verdict, names []string) {

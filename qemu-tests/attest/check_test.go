@@ -24,6 +24,10 @@ func trusting(keys ...Key) Policy {
 	return p
 }
 
+func failing(id string) verdict.Result {
+	return verdict.Result{ID: id, Result: verdict.Failed, Class: verdict.Product}
+}
+
 func kinds(r Report) []Kind {
 	list := []Kind{}
 	for _, p := range r.Problems {
@@ -74,8 +78,9 @@ func TestCheck(t *testing.T) {
 			now: func(n *Artifacts) { n.Image = digestOf("e") }, policy: func(p *Policy) { p.Keys, p.Local = nil, keyOf('k').Public() },
 			want: []Kind{OfLocalKey, OfImage}, text: "the verdict is signed by the local key",
 		},
-		"a flake":             {v: flaky, want: []Kind{OfResult}, text: `the verdict is "failed" and not a pass: 1 checks did not pass or were not made: "a.b"`},
-		"left out":            {v: skipped, want: []Kind{OfResult}, text: `"incomplete" and not a pass: 1 checks did not pass or were not made: "ssh.socket"`},
+		"a flake":             {v: flaky, want: []Kind{OfResult}, text: `the verdict is "failed" and not a pass; not passed or not made: "a.b"`},
+		"many fail":           {v: with(failing("a"), failing("b"), failing("c"), failing("d"), failing("e")), want: []Kind{OfResult}, text: `not made: "a", "b", "c" and 2 more`},
+		"left out":            {v: skipped, want: []Kind{OfResult}, text: `"incomplete" and not a pass; not passed or not made: "ssh.socket"`},
 		"no end":              {v: dead, want: []Kind{OfResult}, text: `the assay ended with "no boot\x1b[2J"`},
 		"a suite not made":    {policy: func(p *Policy) { p.Require = []string{"standard", "full"} }, want: []Kind{OfRequire}, text: `"full" is required`},
 		"a check not made":    {policy: func(p *Policy) { p.Require = []string{"ssh.none", "scenarios.dns-dead"} }, want: []Kind{OfRequire, OfRequire}, text: `"ssh.none" is required`},
