@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -79,6 +80,11 @@ func TestSignedIsWhatIsDecoded(t *testing.T) {
 			a, err := Decode(b)
 			if err != nil {
 				t.Fatal(err)
+			}
+			payload, err := a.envelope.DecodeB64Payload()
+			var compact bytes.Buffer
+			if err := errors.Join(err, json.Compact(&compact, payload)); err != nil || !bytes.Equal(compact.Bytes(), payload) {
+				t.Errorf("the payload has blanks, which protojson puts in or not: %q, %v", payload, err)
 			}
 			if !reflect.DeepEqual(a.Verdict, v) || a.Image != "image.raw" {
 				t.Errorf("decoded %+v, %s", a.Verdict, a.Image)

@@ -71,6 +71,7 @@ func TestCheck(t *testing.T) {
 		"another lock":    {now: func(n *Artifacts) { n.Lock = digestOf("e") }, want: []Kind{OfLock}, text: "ingot.lock is not what was tested"},
 		"no lock":         {now: func(n *Artifacts) { n.Lock = Absent }, want: []Kind{OfLock}, text: "ingot.lock is not there"},
 		"another key":     {policy: func(p *Policy) { *p = trusting(keyOf('o')) }, want: []Kind{OfSignature}, text: `is signed by "` + KeyID(keyOf('k').Public()) + `", which is not a trusted key`},
+		"nobody's key":    {policy: func(p *Policy) { *p = trusting(keyOf('o')); p.Local = keyOf('l').Public() }, want: []Kind{OfSignature}},
 		"no key":          {policy: func(p *Policy) { p.Keys = nil }, want: []Kind{OfSignature}, text: "there is no key to check the signature with"},
 		"the local key":   {policy: func(p *Policy) { p.Keys, p.Local = nil, keyOf('k').Public() }, want: []Kind{OfLocalKey}, text: "the verdict is sound, but signed by the local key of this user, which upload will not trust; run \"ingot keygen\""},
 		"local, and keys": {policy: func(p *Policy) { *p = trusting(keyOf('o')); p.Local = keyOf('k').Public() }, want: []Kind{OfLocalKey}, text: "put the private half of a trusted key into secrets/test.key"},
