@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -76,4 +77,14 @@ func flipBit(ts *testscript.TestScript, not bool, args []string) {
 	}
 	b[at] ^= 1
 	ts.Check(os.WriteFile(file, b, 0o644))
+}
+
+// An interrupt ends the digest of a file that has no end.
+func TestADigestIsInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sum, err := fileDigest(ctx, "/dev/zero"); err == nil {
+		t.Errorf("its digest is %s", sum)
+	}
 }
