@@ -15,6 +15,7 @@ import (
 	"ingot/fault"
 	"ingot/layers/system"
 	"ingot/layers/wireguard"
+	"ingot/secrets"
 )
 
 // Options of [Add].
@@ -61,7 +62,7 @@ func add(dir string, o Options, d writer) (Added, error) {
 	if message := wireguard.PeerNameProblem(o.Name); message != "" {
 		return Added{}, fault.Input(fmt.Errorf("%s; use up to 32 lower-case letters, digits and dashes, such as laptop", message))
 	}
-	recipients, err := parseRecipients(o.Age)
+	recipients, err := secrets.ParseRecipients(o.Age)
 	if err != nil {
 		return Added{}, fault.Input(err)
 	}
@@ -80,9 +81,13 @@ func add(dir string, o Options, d writer) (Added, error) {
 		return Added{}, inputs(found, err)
 	}
 	text := options.Config(client)
-	content, name, err := encrypt(text, o.Name+".conf", recipients)
+	content, err := secrets.Encrypt([]byte(text), recipients)
 	if err != nil {
 		return Added{}, err
+	}
+	name := o.Name + ".conf"
+	if len(recipients) > 0 {
+		name += ".age"
 	}
 	added := Added{Client: clientOf(peer, filepath.Join(f.clients(), name)), Config: text, Remarks: remarks}
 	f.forget(o.Name, d) // what an interrupted run or a removed peer left

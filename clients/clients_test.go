@@ -16,6 +16,7 @@ import (
 
 	"ingot/fault"
 	"ingot/layers/wireguard"
+	"ingot/secrets"
 )
 
 // site is a folder with an ingot.yaml whose layer wireguard has these options.
@@ -161,7 +162,7 @@ func TestAge(t *testing.T) {
 			t.Errorf("%q: %v", given, err)
 		}
 	}
-	if _, err := parseRecipients([]string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP3n5fysqTSD2F59GBq32PWPdQRwN1IviHFzfiRUHI5A laptop"}); err != nil {
+	if _, err := secrets.ParseRecipients([]string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP3n5fysqTSD2F59GBq32PWPdQRwN1IviHFzfiRUHI5A laptop"}); err != nil {
 		t.Error(err)
 	}
 }

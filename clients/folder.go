@@ -11,6 +11,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"ingot/config"
+	"ingot/secrets"
 )
 
 // folder is that of an ingot.yaml, open for a change.
@@ -45,19 +46,16 @@ func open(dir string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	secrets := filepath.Join(f.dir, "secrets")
-	if err := os.MkdirAll(secrets, 0o700); err != nil {
+	kept := filepath.Join(f.dir, secrets.Folder)
+	if err := secrets.MakeFolder(kept); err != nil {
 		return nil, err
 	}
-	if err := ignoreInGit(secrets); err != nil {
-		return nil, err
-	}
-	lock, err := os.Open(secrets)
+	lock, err := os.Open(kept)
 	if err != nil {
 		return nil, err
 	}
 	if err := flock(lock); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", secrets, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", kept, err), lock.Close())
 	}
 	if f, err = read(dir); err != nil { // it may have changed while this one waited
 		return nil, errors.Join(err, lock.Close())
@@ -77,22 +75,9 @@ func flock(f *os.File) error {
 
 func (f *folder) close() { f.lock.Close() }
 
-// ignoreInGit keeps secrets out of version control wherever the folder is.
-func ignoreInGit(secrets string) error {
-	file, err := os.OpenFile(filepath.Join(secrets, ".gitignore"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString("*\n")
-	return errors.Join(err, file.Close())
-}
+func (f *folder) clients() string { return filepath.Join(f.dir, secrets.Folder, "clients") }
 
-func (f *folder) clients() string { return filepath.Join(f.dir, "secrets", "clients") }
-
-func (f *folder) slot(name string) string { return filepath.Join(f.dir, "secrets", name) }
+func (f *folder) slot(name string) string { return filepath.Join(f.dir, secrets.Folder, name) }
 
 // configOf is the config of a client, empty when it is not there.
 func (f *folder) configOf(name string) string {

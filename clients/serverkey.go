@@ -10,6 +10,7 @@ import (
 
 	"ingot/fault"
 	"ingot/layers/wireguard"
+	"ingot/secrets"
 )
 
 // ServerKey is the server's key pair in the tunnel.
@@ -24,7 +25,7 @@ type ServerKey struct {
 // out. The public half is empty when the private one, which was there, is no
 // key of WireGuard's or cannot be read: whoever needs it says so.
 func MakeServerKey(dir string) (ServerKey, error) {
-	key := ServerKey{File: filepath.Join(dir, "secrets", wireguard.PrivateKeySlot)}
+	key := ServerKey{File: filepath.Join(dir, secrets.Folder, wireguard.PrivateKeySlot)}
 	if _, err := os.Lstat(key.File); !errors.Is(err, fs.ErrNotExist) {
 		if private, err := os.ReadFile(key.File); err == nil {
 			key.Public, _ = wireguard.PublicKey(string(private))
@@ -38,7 +39,7 @@ func MakeServerKey(dir string) (ServerKey, error) {
 	if err := os.MkdirAll(filepath.Dir(key.File), 0o700); err != nil {
 		return key, err
 	}
-	if key.Made, err = writeOnce(key.File, []byte(private+"\n")); err != nil || key.Made {
+	if key.Made, err = secrets.WriteOnce(key.File, []byte(private+"\n")); err != nil || key.Made {
 		key.Public = public
 		return key, err
 	}
@@ -52,23 +53,4 @@ func (f *folder) serverKey() (ServerKey, error) {
 		err = fault.Input(fmt.Errorf("%s is not what wg genkey prints: 32 bytes in base64; put the server's key there, or remove the file and a new one is made", key.File))
 	}
 	return key, err
-}
-
-// writeOnce writes a secret file, complete or not at all. It is false when
-// another run was faster: its key is the one that people were told of.
-func writeOnce(file string, content []byte) (bool, error) {
-	next, err := os.CreateTemp(filepath.Dir(file), ".new-") // 0600
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(next.Name())
-	_, err = next.Write(content)
-	if err := errors.Join(err, next.Sync(), next.Close()); err != nil {
-		return false, err
-	}
-	err = os.Link(next.Name(), file) // unlike a rename, it replaces nothing
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	return err == nil, err
 }

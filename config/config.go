@@ -40,6 +40,8 @@ type Loaded struct {
 	// Layers are the plan's, with their options: what the assay merges again
 	// for an identity of its own.
 	Layers []layers.Layer
+	// Test is which verdicts about the image are relied on.
+	Test Test
 	// Digest is the SHA-256, in hex, of every file that was read, with their
 	// names: ingot.yaml and the custom layers' files.
 	Digest string

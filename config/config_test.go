@@ -132,7 +132,7 @@ func TestBrokenShowsNoSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, secret := range []string{exampleWireGuardPrivate, exampleSSHPrivate, "hunter2"} {
+		for _, secret := range []string{exampleWireGuardPrivate, exampleSSHPrivate, exampleVerdictPrivate, "hunter2"} {
 			if strings.Contains(string(raw), secret) {
 				holding++
 			}
@@ -150,6 +150,7 @@ func TestBrokenShowsNoSecrets(t *testing.T) {
 const (
 	exampleWireGuardPrivate = "kG6yFm8UkwJA/xpBuxYC5r8hCfBM6CuZs8en6K18zHY="
 	exampleSSHPrivate       = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW"
+	exampleVerdictPrivate   = "IDtw+ci+FsnqC43tcbeNNuuIdgXm0RM/Dxdl1KsdFN1b"
 )
 
 func TestExample(t *testing.T) {

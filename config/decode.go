@@ -74,6 +74,8 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 	}
 	list := d.layers(f.Layers, always)
 	d.add(d.siteProblems(f))
+	d.add(d.testProblems(f.Test))
+	loaded.Test = f.Test.test()
 	d.add(d.layersOff(list))
 	for _, l := range list {
 		d.add(d.located(l.path, l.Validate(site)))

@@ -45,6 +45,10 @@ var hints = map[string]hint{
 
 	"admin.keys": {minItems: 1},
 
+	"test.keys[]":    {pattern: signingKeyPattern},
+	"test.require[]": {pattern: requirePattern},
+	"test.max_age":   {pattern: `^[0-9]+[mhd]$`},
+
 	"layers.ssh.port":         between(0, 65535).or(ssh.DefaultPort),
 	"layers.ssh.maxAuthTries": between(0, 20).or(ssh.DefaultMaxAuthTries),
 

@@ -54,7 +54,7 @@ type schema struct {
 	Minimum     *int               `json:"minimum,omitempty"`
 	Maximum     *int               `json:"maximum,omitempty"`
 	Default     any                `json:"default,omitempty"`
-	Of          string             `json:"x-ingot-of,omitempty"` // "image" or "instance"
+	Of          string             `json:"x-ingot-of,omitempty"` // ofImage, ofInstance or ofVerdict
 	Definitions map[string]*schema `json:"definitions,omitempty"`
 }
 
@@ -115,6 +115,13 @@ func encode(v any) ([]byte, error) {
 // commentsOf gives the doc comments of a type, or of its field.
 type commentsOf func(t reflect.Type, field string) string
 
+// What an option is of.
+const (
+	ofImage    = "image"
+	ofInstance = "instance"
+	ofVerdict  = "verdict"
+)
+
 // newSchema makes the schema of a file.
 func newSchema(file string, comments commentsOf) *schema {
 	g := generator{comments: comments}
@@ -122,7 +129,7 @@ func newSchema(file string, comments commentsOf) *schema {
 	if other := custom.Types()[file]; other != nil {
 		t, prefix = other, file
 	}
-	root := g.structure(t, prefix, false)
+	root := g.structure(t, prefix, ofImage)
 	root.Schema, root.Title = "http://json-schema.org/draft-07/schema#", file
 	if g.layers != nil {
 		root.Description = "A server in one file: its options, for editors; generated from Ingot's option types."
@@ -137,7 +144,7 @@ type generator struct {
 }
 
 // node makes the schema of a value of type t at path.
-func (g *generator) node(t reflect.Type, path string, instance bool) *schema {
+func (g *generator) node(t reflect.Type, path, of string) *schema {
 	pointer := t.Kind() == reflect.Pointer
 	if pointer {
 		t = t.Elem()
@@ -150,14 +157,14 @@ func (g *generator) node(t reflect.Type, path string, instance bool) *schema {
 			s.Type = "string"
 		}
 	case t.Kind() == reflect.Struct:
-		s = g.structure(t, path, instance)
+		s = g.structure(t, path, of)
 		if len(s.Required) == 0 {
 			s.Type = []string{"object", "null"}
 		}
 	case t.Kind() == reflect.Slice:
-		s = &schema{Type: []string{"array", "null"}, Items: g.node(t.Elem(), path+"[]", instance)}
+		s = &schema{Type: []string{"array", "null"}, Items: g.node(t.Elem(), path+"[]", of)}
 	case t.Kind() == reflect.Map:
-		s = &schema{Type: []string{"object", "null"}, Additional: g.node(t.Elem(), path+".*", instance)}
+		s = &schema{Type: []string{"object", "null"}, Additional: g.node(t.Elem(), path+".*", of)}
 	case t.Kind() == reflect.Int:
 		s = &schema{Type: "integer"}
 	case t.Kind() == reflect.Bool:
@@ -171,14 +178,19 @@ func (g *generator) node(t reflect.Type, path string, instance bool) *schema {
 	return s
 }
 
-func (g *generator) structure(t reflect.Type, path string, instance bool) *schema {
+func (g *generator) structure(t reflect.Type, path, of string) *schema {
 	s := &schema{Type: "object", Additional: false, Description: g.comments(t, "")}
 	for i := range t.NumField() {
 		field := t.Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		flags := "," + field.Tag.Get("ingot") + ","
 		here := strings.TrimPrefix(path+"."+name, ".")
-		own := instance || strings.Contains(flags, ",instance,")
+		own := of
+		for _, other := range []string{ofInstance, ofVerdict} {
+			if strings.Contains(flags, ","+other+",") {
+				own = other
+			}
+		}
 		x := g.node(field.Type, here, own)
 		if strings.Contains(flags, ",names,") {
 			x = g.named(x)
@@ -186,10 +198,7 @@ func (g *generator) structure(t reflect.Type, path string, instance bool) *schem
 		if comment := g.comments(t, field.Name); comment != "" {
 			x.Description = comment
 		}
-		x.Of = "image"
-		if own {
-			x.Of = "instance"
-		}
+		x.Of = own
 		if strings.Contains(flags, ",required,") {
 			s.Required = append(s.Required, name)
 		}

@@ -18,7 +18,8 @@ import (
 )
 
 // ingotFile is ingot.yaml. Fields tagged "instance" are the identity of one
-// server; all others are baked into the image.
+// server, those tagged "verdict" say which verdicts are relied on; all others
+// are baked into the image.
 type ingotFile struct {
 	// Name is the image's name: up to 63 lower-case letters, digits and dashes.
 	Name string `yaml:"name" ingot:"required"`
@@ -34,6 +35,8 @@ type ingotFile struct {
 	// must be on: without them nobody could log in, everything would be open, or
 	// nobody could connect.
 	Layers layerOptions `yaml:"layers" ingot:"required,names"`
+	// Test is which verdicts about the image are relied on: see docs/verdict.md.
+	Test testOptions `yaml:"test" ingot:"verdict"`
 }
 
 // base is the Debian below the layers.

@@ -72,6 +72,7 @@ func rootCommand(c *console) *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "say more about what is done")
 	root.AddCommand(validateCommand(c), renderCommand(c), explainCommand(c), docsCommand(c), clientCommand(c))
 	root.AddCommand(lockCommand(c), buildCommand(c), runCommand(c), testCommand(c))
+	root.AddCommand(keygenCommand(c), verifyCommand(c))
 	return root
 }
 
