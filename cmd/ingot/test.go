@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"text/tabwriter"
 
@@ -16,6 +17,7 @@ import (
 	"ingot/fault"
 	"ingot/images"
 	"ingot/qemu-tests/assay"
+	"ingot/qemu-tests/attest"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
 )
@@ -79,14 +81,20 @@ func (c *console) test(ctx context.Context, dir string, f testFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := o.Selection.Check(loaded.Plan); err != nil {
+	o.Selection.Also = loaded.Test.Require
+	needs, err := o.Selection.Needs(loaded.Plan)
+	if err != nil {
 		return fault.Input(err)
+	}
+	key, err := attest.FindKey(attest.PlacesOf(dir))
+	if err != nil {
+		return err
 	}
 	result, err := c.build(ctx, loaded, dir, f.buildFlags)
 	if err != nil {
 		return err
 	}
-	if f.depth {
+	if slices.Contains(needs, verdict.Deep) {
 		if o.Audit, err = c.auditTree(ctx, loaded, dir, f.buildFlags); err != nil {
 			return err
 		}
@@ -99,7 +107,7 @@ func (c *console) test(ctx context.Context, dir string, f testFlags) error {
 	if v.LockSHA256, err = digestOf(filepath.Join(dir, images.LockFile)); err != nil {
 		return err
 	}
-	return c.verdict(v, result.Image)
+	return c.verdict(v, result.Image, key)
 }
 
 // options are what the flags mean for the assay.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,17 +14,19 @@ import (
 	"golang.org/x/term"
 
 	"ingot/fault"
+	"ingot/qemu-tests/attest"
 	reports "ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 )
 
 // verdict keeps the outcome beside the image, and shows it. Anything but a pass
 // is an error.
-func (c *console) verdict(v verdict.Verdict, image string) error {
+func (c *console) verdict(v verdict.Verdict, image string, key attest.Key) error {
 	out := filepath.Dir(image)
-	for name, write := range map[string]func(io.Writer, verdict.Verdict) error{
-		"verdict.json": writeJSON, "junit.xml": reports.JUnit, "report.html": reports.HTML,
-	} {
+	if err := attest.Write(filepath.Join(out, "verdict.json"), v, filepath.Base(image), key); err != nil {
+		return err
+	}
+	for name, write := range map[string]func(io.Writer, verdict.Verdict) error{"junit.xml": reports.JUnit, "report.html": reports.HTML} {
 		var b bytes.Buffer
 		if err := write(&b, v); err != nil {
 			return fmt.Errorf("make %s: %w", name, err)
@@ -41,7 +42,10 @@ func (c *console) verdict(v verdict.Verdict, image string) error {
 	} else if err := reports.Text(c.stdout, v, c.textOptions()); err != nil {
 		return err
 	}
-	c.remark("the report: %s", filepath.Join(out, "report.html"))
+	c.remark("signed by %s; for people: %s", key.Source, filepath.Join(out, "report.html"))
+	if key.Local {
+		c.remark("That is this user's local key, which nobody else trusts: ingot keygen makes one for test.keys.")
+	}
 	return conclusion(v)
 }
 
@@ -71,13 +75,6 @@ func (c *console) textOptions() reports.TextOptions {
 	// https://no-color.org: any value but none.
 	o.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return o
-}
-
-func writeJSON(w io.Writer, v verdict.Verdict) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // digestOf is the SHA-256 of a file, in hex.

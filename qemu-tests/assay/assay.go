@@ -60,7 +60,7 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	chosen, skipped, err := o.Selection.choose(catalogue(id.Plan))
+	made, err := o.Selection.choose(catalogue(id.Plan))
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
@@ -68,7 +68,7 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	out := newRecord(o, chosen, skipped)
+	out := newRecord(o, made)
 	out.v.ImageSHA256 = sum
 	lab, err := NewLab(ctx, o.Toolchain, filepath.Join(o.Dir, "standard"), o.Cache)
 	if err != nil {

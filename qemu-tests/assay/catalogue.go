@@ -135,7 +135,8 @@ func (c check) suite() string {
 type Selection struct {
 	Suites     []string // those to make beside verdict.Standard
 	Only, Skip []string
-	// Also are ids of other suites that are to be made as well.
+	// Also are further suites, and ids of checks of other suites, that are to be
+	// made: what the policy of ingot.yaml requires.
 	Also []string
 }
 
@@ -146,38 +147,53 @@ func (e UnknownCheckError) Error() string {
 	return fmt.Sprintf("there is no check %q; ingot test --list has their names", string(e))
 }
 
-// Check says whether the names of a selection mean something for a plan.
-func (s Selection) Check(plan layers.Plan) error {
-	_, _, err := s.choose(catalogue(plan))
-	return err
+// Needs says which suites have a check that would be made. It fails when a name
+// means nothing for the plan.
+func (s Selection) Needs(plan layers.Plan) (suites []string, err error) {
+	made, err := s.choose(catalogue(plan))
+	for _, c := range made.chosen {
+		if !slices.Contains(suites, c.suite()) {
+			suites = append(suites, c.suite())
+		}
+	}
+	return suites, err
 }
 
-// choose splits the catalogue into what is made and what is left out on
-// request. A name that means nothing is an error.
-func (s Selection) choose(list []check) (chosen, skipped []check, err error) {
+// choice is a catalogue, split into what is made and what is left out on
+// request, and the suites that are made as a whole.
+type choice struct {
+	chosen, skipped []check
+	suites          []string
+}
+
+func (s Selection) choose(list []check) (choice, error) {
+	var made choice
 	for _, name := range slices.Concat(s.Only, s.Skip, s.Also) {
 		if !slices.ContainsFunc(list, func(c check) bool { return c.named(name) }) {
-			return nil, nil, UnknownCheckError(name)
+			return made, UnknownCheckError(name)
 		}
 	}
-	wanted := append([]string{verdict.Standard}, s.Suites...)
+	wanted := slices.Concat([]string{verdict.Standard}, s.Suites, s.Also)
 	for _, c := range list {
-		isNamed := func(name string) bool { return c.named(name) }
-		part := slices.Contains(wanted, c.suite()) || slices.ContainsFunc(s.Also, isNamed)
-		only := slices.ContainsFunc(s.Only, isNamed)
+		part, only, skip := c.anyOf(wanted), c.anyOf(s.Only), c.anyOf(s.Skip)
 		switch {
-		case slices.ContainsFunc(s.Skip, isNamed):
-			if part || only {
-				skipped = append(skipped, c)
-			}
-		case only, part && len(s.Only) == 0:
-			chosen = append(chosen, c)
-		case part:
-			skipped = append(skipped, c)
+		case only && !skip, part && len(s.Only) == 0 && !skip:
+			made.chosen = append(made.chosen, c)
+		case part, only:
+			made.skipped = append(made.skipped, c)
 		}
 	}
-	return chosen, skipped, nil
+	for _, suite := range []string{verdict.Standard, verdict.Full, verdict.Deep} {
+		if !slices.ContainsFunc(list, func(c check) bool {
+			return c.suite() == suite && !slices.ContainsFunc(made.chosen, func(m check) bool { return m.id == c.id })
+		}) {
+			made.suites = append(made.suites, suite)
+		}
+	}
+	return made, nil
 }
+
+func (c check) anyOf(names []string) bool { return slices.ContainsFunc(names, c.named) }
 
 func (c check) named(name string) bool {
 	matches, err := path.Match(name, c.id)

@@ -117,7 +117,7 @@ func keepsItsPromises(t *testing.T, lab *Lab, id Identity, m *Booted) {
 			chosen = append(chosen, c)
 		}
 	}
-	out := newRecord(Options{}, chosen, nil)
+	out := newRecord(Options{}, choice{chosen: chosen})
 	r := &run{out: out, lab: lab, id: id, machine: m}
 	var err error
 	if r.tunnel, err = m.Connect(t.Context()); err != nil {

@@ -27,16 +27,11 @@ type record struct {
 	v       verdict.Verdict
 }
 
-func newRecord(o Options, chosen, skipped []check) *record {
-	out := &record{opts: o, chosen: chosen, begun: time.Now(), results: map[string]verdict.Result{}, ports: ports{}}
-	out.v = verdict.Verdict{Name: o.Site.Name, Started: out.begun.UTC().Truncate(time.Second), Firmware: string(o.Firmware)}
-	for _, c := range skipped {
+func newRecord(o Options, made choice) *record {
+	out := &record{opts: o, chosen: made.chosen, begun: time.Now(), results: map[string]verdict.Result{}, ports: ports{}}
+	out.v = verdict.Verdict{Name: o.Site.Name, Started: out.begun.UTC().Truncate(time.Second), Firmware: string(o.Firmware), Suites: made.suites}
+	for _, c := range made.skipped {
 		out.v.Skipped = append(out.v.Skipped, c.id)
-	}
-	for _, suite := range append([]string{verdict.Standard}, o.Selection.Suites...) {
-		if !slices.ContainsFunc(skipped, func(c check) bool { return c.suite() == suite }) {
-			out.v.Suites = append(out.v.Suites, suite)
-		}
 	}
 	return out
 }

@@ -28,7 +28,7 @@ func TestScenarios(t *testing.T) {
 	lab, id := newLab(t, b)
 	lab.dir = filepath.Join(lab.dir, "standard") // the scenarios' folders are beside it
 	r := &run{opts: Options{Image: b.Image, Dir: lab.dir}, lab: lab, id: id, moment: &moment{}}
-	r.out = newRecord(r.opts, nil, nil)
+	r.out = newRecord(r.opts, choice{})
 	var mu sync.Mutex
 	matrix := map[string]string{}
 	list := picked(t, b.SHA256)
