@@ -190,6 +190,9 @@ type Port struct {
 	// Silent ports answer only to peers with the right key (WireGuard): a
 	// stranger's probe sees them as filtered.
 	Silent bool
+	// Untracked ports are the owner's way in: their packets are judged one by
+	// one, without the table of connections, which a flood can fill.
+	Untracked bool
 	// NewPerMinute is how many new connections a minute the firewall lets one
 	// address (an IPv6 /64) make; 0 is no limit.
 	NewPerMinute int

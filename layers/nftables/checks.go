@@ -102,6 +102,21 @@ func serviceChecks() []layers.Check {
 const foreignTable = `nft add table inet ingot_foreign && systemctl reload nftables.service && nft list tables inet
 nft delete table inet ingot_foreign 2>/dev/null || :`
 
+// untrackedChecks want the owner's way in to be out of the table of connections.
+func untrackedChecks(ports []layers.Port) []layers.Check {
+	var checks []layers.Check
+	for _, p := range ports {
+		if p.Untracked {
+			rule := fmt.Sprintf("%s dport %d notrack", p.Proto, p.Port)
+			checks = append(checks, layers.Check{
+				ID: fmt.Sprintf("nftables.untracked-%s-%d", p.Proto, p.Port), Title: fmt.Sprintf("%s port %d does not need the table of connections", p.Proto, p.Port),
+				Command: chainHas("untracked_in", rule), Sabotage: deleteRules("untracked_in", rule),
+			})
+		}
+	}
+	return checks
+}
+
 // limitChecks want the limit of every port that has one, for both protocols.
 func limitChecks(ports []layers.Port) []layers.Check {
 	var checks []layers.Check

@@ -112,6 +112,10 @@ func (l Layer) egressRules(plan layers.Plan) string {
 		if p.Silent && p.Proto == "udp" && p.From == layers.FromInternet {
 			fmt.Fprintf(&b, "\t\tudp sport %d accept comment \"%s\"\n", p.Port, comment(p.Why))
 		}
+		// Answers that nothing knows as such.
+		if p.Untracked && p.From == layers.FromWireGuard {
+			fmt.Fprintf(&b, "\t\toifname %q %s sport %d accept comment \"%s\"\n", layers.TunnelInterface, p.Proto, p.Port, comment(p.Why))
+		}
 	}
 	b.WriteByte('\n')
 	for _, e := range plan.Egress {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,7 +91,7 @@ func (n network) inbound(t *testing.T) {
 	lock(t)
 	n.load(t, Layer{}, layers.Plan{Ports: []layers.Port{
 		{Proto: "tcp", Port: 443, From: layers.FromInternet, Why: "open"},
-		{Proto: "tcp", Port: 22, From: layers.FromWireGuard, Why: "private"},
+		{Proto: "tcp", Port: 22, From: layers.FromWireGuard, Untracked: true, Why: "private"},
 	}})
 	for _, c := range []struct {
 		from *os.File
@@ -218,9 +219,11 @@ func (n network) sabotage(t *testing.T) {
 	plan := layers.Plan{Ports: []layers.Port{
 		{Proto: "tcp", Port: 22, From: layers.FromInternet, NewPerMinute: 10, Why: "SSH"},
 		{Proto: "udp", Port: 53, From: layers.FromWireGuard, NewPerMinute: 10, Why: "DNS"},
+		{Proto: "tcp", Port: 22, From: layers.FromWireGuard, Untracked: true, Why: "SSH"},
+		{Proto: "udp", Port: 51820, From: layers.FromInternet, Untracked: true, Why: "WireGuard"},
 	}}
 	asked := 0
-	for _, c := range append(l.checks(), limitChecks(plan.Ports)...) {
+	for _, c := range slices.Concat(l.checks(), limitChecks(plan.Ports), untrackedChecks(plan.Ports)) {
 		if c.Command == nil || !strings.HasSuffix(c.Command.Argv[0], "/nft") {
 			continue
 		}

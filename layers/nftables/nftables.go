@@ -149,7 +149,7 @@ func (l Layer) Finish(plan layers.Plan) layers.Contribution {
 			Path: Path, Mode: 0o644, Contents: l.ruleset(plan), Why: "the firewall: one table, generated from the port table",
 		}}},
 		Firewalls: []layers.Firewall{{Admits: plan.Ports, Units: []string{"nftables.service", "systemd-networkd.service"}}},
-		Checks:    limitChecks(plan.Ports),
+		Checks:    append(untrackedChecks(plan.Ports), limitChecks(plan.Ports)...),
 	}
 }
 

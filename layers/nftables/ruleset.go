@@ -21,7 +21,8 @@ func (l Layer) ruleset(plan layers.Plan) string {
 		limitSets(plan.Ports),
 		echoRules(l.Options.Ping)+portRules(plan.Ports, layers.FromInternet),
 		echoRules(true)+portRules(plan.Ports, layers.FromWireGuard),
-		forwardRules(plan.Forwards), policy, l.egressRules(plan), masquerade(plan.Forwards))
+		forwardRules(plan.Forwards), policy, l.egressRules(plan), masquerade(plan.Forwards),
+		untracked(plan.Ports))
 }
 
 // Instance metadata services: 169.254.169.254 is nearly everyone's, and as
@@ -61,6 +62,11 @@ table inet %[1]s {
 		ip6 saddr fe80::/10 ip6 hoplimit 255 icmpv6 type nd-router-advert accept
 		ip6 saddr fe80::/10 icmpv6 type mld-listener-query accept
 
+		# Path MTU discovery of the ports that are not tracked: these errors are
+		# "related" to nothing.
+		icmp type destination-unreachable icmp code frag-needed accept
+		icmpv6 type packet-too-big accept
+
 		# A sender that would not be answered through this interface is
 		# forged, a tunnel address from outside above all. Here and not before
 		# routing, so that the kernel's own filter sees IPv4 first and logs it.
@@ -98,7 +104,40 @@ table inet %[1]s {
 		` + metadata4 + ` meta skuid != 0 counter reject with tcp reset comment "instance metadata is root's"
 		` + metadata6 + ` meta skuid != 0 counter reject with tcp reset comment "instance metadata is root's"
 %[8]s	}
-%[9]s}
+%[9]s%[10]s}
+`
+
+// untracked keeps the owner's way in out of the table of connections. Where an
+// answer leaves is known before the output hook.
+func untracked(ports []layers.Port) string {
+	var in, out strings.Builder
+	for _, p := range ports {
+		if !p.Untracked {
+			continue
+		}
+		from, to := "", ""
+		if p.From == layers.FromWireGuard {
+			from, to = fmt.Sprintf("iifname %q ", layers.TunnelInterface), fmt.Sprintf("oifname %q ", layers.TunnelInterface)
+		}
+		fmt.Fprintf(&in, "\t\t%sfib daddr type local %s dport %d notrack comment \"%s\"\n", from, p.Proto, p.Port, comment(p.Why))
+		fmt.Fprintf(&out, "\t\t%s%s sport %d notrack comment \"%s\"\n", to, p.Proto, p.Port, comment(p.Why))
+	}
+	if in.Len() == 0 {
+		return ""
+	}
+	return fmt.Sprintf(untrackedFormat, in.String(), out.String())
+}
+
+const untrackedFormat = `
+	# The owner's way in does not need the table of connections, which a flood
+	# can fill: what does not fit into it is dropped.
+	chain untracked_in {
+		type filter hook prerouting priority raw; policy accept;
+%s	}
+
+	chain untracked_out {
+		type filter hook output priority raw; policy accept;
+%s	}
 `
 
 func echoRules(allowed bool) string {

@@ -173,7 +173,7 @@ func (l Layer) ports(site layers.Site) []layers.Port {
 		option = []any{"port"}
 	}
 	why := "SSH for " + strings.Join(l.names(site), ", ")
-	ports := []layers.Port{{Proto: "tcp", Port: l.port(), From: layers.FromWireGuard, Why: why, Option: option}}
+	ports := []layers.Port{{Proto: "tcp", Port: l.port(), From: layers.FromWireGuard, Untracked: true, Why: why, Option: option}}
 	if l.exposed() {
 		ports = append(ports, layers.Port{
 			Proto: "tcp", Port: l.port(), From: layers.FromInternet, NewPerMinute: cmp.Or(l.Options.NewPerMinute, DefaultNewPerMinute),

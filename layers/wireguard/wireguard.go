@@ -115,7 +115,7 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 		Instance: layers.Fragment{Files: l.instanceFiles()},
 		Identity: []string{netdevPath, networkPath, SecretsDir + "/private-key", SecretsDir + "/preshared-key-*"},
 		Ports: []layers.Port{{
-			Proto: "udp", Port: l.listenPort(), From: layers.FromInternet, Silent: true, Why: "WireGuard",
+			Proto: "udp", Port: l.listenPort(), From: layers.FromInternet, Silent: true, Untracked: true, Why: "WireGuard",
 		}},
 		Tunnels: []layers.Tunnel{{
 			Interface: layers.TunnelInterface, Port: l.listenPort(), Peers: len(l.Options.Peers),
