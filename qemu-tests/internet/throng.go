@@ -287,7 +287,7 @@ func (k knocker) knock(ctx context.Context, number int) error {
 
 // settle waits until all are answered or no answer came for a while.
 func (k knocker) settle(ctx context.Context) error {
-	err := settle(ctx, k.news, func() bool { return k.count(silent) == 0 }, k.in.opts.ProbeWait)
+	err := k.link.settle(ctx, k.news, func() bool { return k.count(silent) == 0 }, k.in.opts.ProbeWait)
 	if err == nil && isClosed(k.link.closed) {
 		return errLinkDown
 	}
