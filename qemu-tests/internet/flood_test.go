@@ -207,6 +207,44 @@ func countPCAP(t *testing.T, path string) (written, dropped int) {
 	return written, dropped
 }
 
+// A machine remembers half-open connections for a minute. The next throng must
+// not seem to come from the same strangers.
+func TestThrongsHaveSourcesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	in, m := newInternet(t, Options{}, MachineOptions{})
+	seen := map[netip.AddrPort]bool{}
+	for range in.probes.throngs.blocks {
+		throng, err := in.beginThrong(netip.AddrPortFrom(m.IPv4(), 443), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{0, throng.hosts() - 1, throng.hosts(), throng.most() - 1} {
+			a := throng.stranger(n)
+			if seen[a] || !in.isScanner(a.Addr()) || throng.number(a) != n {
+				t.Errorf("stranger %d is %v, which is taken: %v, and has number %d", n, a, seen[a], throng.number(a))
+			}
+			seen[a] = true
+		}
+		throng.end()
+	}
+}
+
+func TestOrdinaryFramesGoFirst(t *testing.T) {
+	t.Parallel()
+	l := newLink(nil)
+	for n := range byte(3) {
+		if err := l.push(t.Context(), outbound{frame: []byte{n}, kind: flooding}); err != nil {
+			t.Fatal(err)
+		}
+		l.offer([]byte{10 + n})
+	}
+	for _, want := range []byte{10, 11, 12, 0, 1, 2} {
+		if o, ok := l.next(); !ok || o.frame[0] != want {
+			t.Errorf("frame %v goes before %d", o.frame, want)
+		}
+	}
+}
+
 // A flood that lasts does not keep others from the machine.
 func TestFloodLetsOthersThrough(t *testing.T) {
 	t.Parallel()
@@ -244,7 +282,7 @@ func TestFloodLetsOthersThrough(t *testing.T) {
 
 func TestCrowd(t *testing.T) {
 	t.Parallel()
-	in, m := newInternet(t, Options{ProbeWait: time.Second}, MachineOptions{})
+	in, m := newInternet(t, Options{ProbeWait: time.Second, ProbeTries: 6}, MachineOptions{})
 	g := boot(t, m, nil)
 	g.awaitSLAAC(m.IPv6())
 	strangers := 2000
@@ -364,7 +402,7 @@ func TestCrowdAcknowledges(t *testing.T) {
 
 func TestFloodsAndCrowdsNeedAMachine(t *testing.T) {
 	t.Parallel()
-	in, m := newInternet(t, Options{ProbeWait: 50 * time.Millisecond}, MachineOptions{})
+	in, m := newInternet(t, Options{ProbeWait: time.Hour}, MachineOptions{})
 	target := netip.AddrPortFrom(m.IPv4(), 443)
 	for name, test := range map[string]struct {
 		target netip.AddrPort
@@ -379,16 +417,22 @@ func TestFloodsAndCrowdsNeedAMachine(t *testing.T) {
 			t.Errorf("%s: there is a crowd", name)
 		}
 	}
-	g := boot(t, m, func(g *guest, frame []byte) bool {
-		if protocol, _ := transport(ipPacket(frame)); protocol == header.TCPProtocolNumber {
-			_ = g.conn.Close()
+	for name, try := range map[string]func() error{
+		"endless flood": func() error { _, err := in.Flood(deadline(t), target, 0); return err },
+		"one SYN":       func() error { _, err := in.Flood(deadline(t), target, 1); return err },
+		"crowd of one":  func() error { _, err := in.OpenCrowd(deadline(t), target, 1); return err },
+	} {
+		boot(t, m, func(g *guest, frame []byte) bool {
+			if protocol, _ := transport(ipPacket(frame)); protocol == header.TCPProtocolNumber {
+				time.AfterFunc(20*time.Millisecond, func() { _ = g.conn.Close() }) // while the strangers wait
+			}
+			return false
+		})
+		if err := try(); !errors.Is(err, errLinkDown) {
+			t.Errorf("%s at a machine that went away: %v, want %v", name, err, errLinkDown)
 		}
-		return false
-	})
-	if f, err := in.Flood(deadline(t), target, 0); !errors.Is(err, errLinkDown) {
-		t.Errorf("flood of a machine that went away is %+v, %v, want %v", f, err, errLinkDown)
+		await(t, "the machine to be gone", func() bool { return !isClosed(m.Connected()) })
 	}
-	g.shutdown()
 	for range in.probes.throngs.blocks { // whatever failed has given its block back
 		if _, err := in.beginThrong(target, true); err != nil {
 			t.Fatal(err)

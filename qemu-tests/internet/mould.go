@@ -32,11 +32,7 @@ func (f mould) cast(from netip.Addr, fromPort, toPort uint16) []byte {
 	case header.TCPProtocolNumber:
 		patch(header.TCP(body), old, source, fromPort, toPort)
 	case header.UDPProtocolNumber:
-		udp := header.UDP(body)
-		patch(udp, old, source, fromPort, toPort)
-		if udp.Checksum() == 0 { // would mean that there is none (RFC 768)
-			udp.SetChecksum(0xffff)
-		}
+		patch(header.UDP(body), old, source, fromPort, toPort)
 	}
 	return frame
 }

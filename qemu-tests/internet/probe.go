@@ -111,12 +111,12 @@ func (p *probe) count() int {
 }
 
 // settle waits until there are enough answers or none came for a while.
-func (p *probe) settle(ctx context.Context, enough int, quiet time.Duration) error {
-	return settle(ctx, p.news, func() bool { return p.count() >= enough }, quiet)
+func (p *probe) settle(ctx context.Context, l *link, enough int, quiet time.Duration) error {
+	return l.settle(ctx, p.news, func() bool { return p.count() >= enough }, quiet)
 }
 
 // settle waits until there is enough or no news came for a while.
-func settle(ctx context.Context, news <-chan struct{}, enough func() bool, quiet time.Duration) error {
+func (l *link) settle(ctx context.Context, news <-chan struct{}, enough func() bool, quiet time.Duration) error {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
 	for !enough() {
@@ -125,6 +125,8 @@ func settle(ctx context.Context, news <-chan struct{}, enough func() bool, quiet
 			timer.Reset(quiet)
 		case <-timer.C:
 			return nil
+		case <-l.closed:
+			return errLinkDown
 		case <-ctx.Done():
 			return ctx.Err()
 		}

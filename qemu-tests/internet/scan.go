@@ -158,7 +158,7 @@ func (in *Internet) probe(ctx context.Context, p *probe, ports []uint16, build f
 		if err := l.flush(ctx); err != nil {
 			return err
 		}
-		if err := p.settle(ctx, len(ports), in.opts.ProbeWait); err != nil {
+		if err := p.settle(ctx, l, len(ports), in.opts.ProbeWait); err != nil {
 			return err
 		}
 	}

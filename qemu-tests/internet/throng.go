@@ -57,6 +57,7 @@ type received struct {
 type throngs struct {
 	blocks [firstProbePort/throngPorts - throngBlock]atomic.Pointer[throng]
 	active atomic.Int32
+	begun  atomic.Uint32
 }
 
 // at returns the throng that has a source port, or nil.
@@ -71,7 +72,11 @@ func (ts *throngs) at(port uint16) *throng {
 // beginThrong gathers strangers at a port.
 func (in *Internet) beginThrong(target netip.AddrPort, flood bool) (*throng, error) {
 	t := &throng{in: in, target: target, flood: flood, sequence: rand.Uint32(), news: make(chan struct{}, 1), work: make(chan struct{}, 1)}
-	for n := range in.probes.throngs.blocks {
+	// The next block, not the first free one: the machine may remember the
+	// half-open connections of a flood, whose sources must not come back.
+	first, blocks := int(in.probes.throngs.begun.Add(1)-1), len(in.probes.throngs.blocks)
+	for n := range blocks {
+		n = (first + n) % blocks
 		t.port = uint16(n+throngBlock) * throngPorts
 		if in.probes.throngs.blocks[n].CompareAndSwap(nil, t) {
 			in.probes.throngs.active.Add(1)
@@ -282,7 +287,7 @@ func (k knocker) knock(ctx context.Context, number int) error {
 
 // settle waits until all are answered or no answer came for a while.
 func (k knocker) settle(ctx context.Context) error {
-	err := settle(ctx, k.news, func() bool { return k.count(silent) == 0 }, k.in.opts.ProbeWait)
+	err := k.link.settle(ctx, k.news, func() bool { return k.count(silent) == 0 }, k.in.opts.ProbeWait)
 	if err == nil && isClosed(k.link.closed) {
 		return errLinkDown
 	}
