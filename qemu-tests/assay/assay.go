@@ -237,6 +237,10 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 		return r.resolve(ctx)
 	case c.DropLog != nil:
 		return r.dropLog(ctx, *c.DropLog)
+	case c.SSHOffer != nil:
+		return r.offer(ctx, *c.SSHOffer)
+	case c.Packet != nil:
+		return r.packet(ctx, *c.Packet)
 	}
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }
