@@ -56,6 +56,10 @@ func (l *loader) packetCheck(x packetCheck, at []any) *layers.PacketCheck {
 
 // network checks a destination; otherwise is what may be done instead.
 func (l *loader) network(text, otherwise string, at []any) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		l.report(fmt.Sprintf("%s has no length", a), fmt.Sprintf("write %s/%d for this one address", a, a.BitLen()), at...)
+		return
+	}
 	prefix, err := netip.ParsePrefix(text)
 	switch {
 	case err != nil || prefix.Addr().Zone() != "" || prefix.Addr().Is4In6():

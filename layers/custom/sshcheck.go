@@ -26,6 +26,17 @@ type sshCheck struct {
 	Login *login `yaml:"login"`
 }
 
+// KeyAdvice implements the decoder's interface of that name.
+func (sshCheck) KeyAdvice(key string) (message, advice string) {
+	switch key {
+	case "exactly", "offers", "refuses", "algorithms":
+		return fmt.Sprintf("unknown key %q", key), "say which list it is about, such as ciphers: {refuses: [3des-cbc]}"
+	case "method", "refused", "password", "publickey":
+		return fmt.Sprintf("unknown key %q", key), "a login is written as login: {user: my-app, method: publickey, refused: true}"
+	}
+	return "", ""
+}
+
 // names says what a list must be.
 type names struct {
 	// Exactly is the whole list, in any order.
@@ -46,8 +57,8 @@ type login struct {
 	Refused bool `yaml:"refused"`
 }
 
-// algorithmShape is RFC 4251 §6: US-ASCII without blanks and commas.
-const algorithmShape = `^[!-+\--~]{1,64}$`
+// algorithmShape is narrower than RFC 4251 §6: a word, and a domain after @.
+const algorithmShape = `^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}(@[A-Za-z0-9][A-Za-z0-9.-]{0,63})?$`
 
 var (
 	// methodNames are RFC 4252's and OpenSSH's.
