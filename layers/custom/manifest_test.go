@@ -40,6 +40,7 @@ validators: [{argv: [x, -c], printsErrors: true}]
   - {id: o, title: o, sabotage: x, listeners: {unit: x.socket, exactly: [tcp/8080, udp/53@loopback]}}
   - {id: p, title: p, sabotage: x, listeners: {program: x, exactly: [tcp/1]}}
   - {id: q, title: q, sabotage: x, listeners: {exactly: [udp/65535]}}
+  - {id: r, title: r, sabotage: x, unit: {name: x.timer, enabled: false}}
 `,
 	})
 	if len(findings) > 0 {
@@ -58,7 +59,7 @@ validators: [{argv: [x, -c], printsErrors: true}]
 		SUID:       []layers.SUID{{Path: "/usr/bin/x", Why: "it must"}},
 		Validators: []layers.Validator{{Argv: []string{"x", "-c"}, PrintsErrors: true}},
 	}
-	for id := range strings.SplitSeq("abcdefghijklmnopq", "") {
+	for id := range strings.SplitSeq("abcdefghijklmnopqr", "") {
 		want.Checks = append(want.Checks, check(id))
 	}
 	want.Checks[0].File = &layers.FileCheck{Path: "/etc/x", Owner: "root:root", Mode: 0o644, Contains: "x", ReadOnly: true}
@@ -81,6 +82,7 @@ validators: [{argv: [x, -c], printsErrors: true}]
 	want.Checks[14].Listener = &layers.ListenerCheck{Unit: "x.socket", Exactly: []string{"tcp/8080", "udp/53@loopback"}}
 	want.Checks[15].Listener = &layers.ListenerCheck{Program: "x", Exactly: []string{"tcp/1"}}
 	want.Checks[16].Listener = &layers.ListenerCheck{Exactly: []string{"udp/65535"}}
+	want.Checks[17].Unit = &layers.UnitCheck{Name: "x.timer", Enabled: "disabled"}
 	got := l.Contribute(layers.Site{})
 	for i := range want.Checks { // pointers print as nothing
 		if !reflect.DeepEqual(got.Checks[i], want.Checks[i]) {

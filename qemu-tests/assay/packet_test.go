@@ -157,6 +157,27 @@ func TestPacket(t *testing.T) {
 	}
 }
 
+// What comes to the machine has not left it.
+func TestPacketToTheMachine(t *testing.T) {
+	t.Parallel()
+	wire := newCard(t)
+	mark := wire.in.Mark()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() { _, _ = wire.in.Ping(ctx, wire.m.IPv4()) }() // nobody answers
+	toIt := func(f internet.Frame) bool {
+		return f.Direction == internet.ToMachine && destination(f) == wire.m.IPv4()
+	}
+	c := plan.PacketCheck{Proto: "icmp", To: []string{wire.m.IPv4().String() + "/32"}}
+	f, err := wire.in.Await(ctx, mark, toIt)
+	if err != nil || !isOf(c, f.Packet) {
+		t.Fatalf("no ping to the machine is in the record: %v", err)
+	}
+	if goesTo(c, netip.MustParsePrefix(c.To[0]))(f) {
+		t.Error("a ping to the machine is one of the machine's")
+	}
+}
+
 // A packet that comes when the command is over is waited for.
 func TestPacketComesLate(t *testing.T) {
 	t.Parallel()

@@ -215,7 +215,7 @@ func TestReadKexInit(t *testing.T) {
 		"penalised":          {"Not allowed at this time\r\n", "does not say its version but \"Not allowed at this time\""},
 		"nothing":            {"", "does not say its version"},
 		"not SSH":            {strings.Repeat("HTTP/1.1 400 Bad Request\r\n", 1000), "does not say its version"},
-		"one endless line":   {strings.Repeat("x", 1<<20), "does not say its version"},
+		"a long line":        {strings.Repeat("x", 1<<20), "does not say its version"},
 		"cut off":            {version + string(firstPacket(good, 7)[:20]), "first packet: unexpected EOF"},
 		"a huge packet":      {version + "\xff\xff\xff\xff\x04", "claims 4294967295 bytes"},
 		"nothing in it":      {version + string(firstPacket(nil, 7)), "claims 8 bytes, 7 of them padding"},
@@ -234,6 +234,15 @@ func TestReadKexInit(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A server that never ends its line is not listened to for ever.
+func TestReadKexInitIsBounded(t *testing.T) {
+	t.Parallel()
+	endless := strings.NewReader(strings.Repeat("x", 1<<20))
+	if _, err := readKexInit(stream{endless}); err == nil || endless.Len() == 0 {
+		t.Errorf("%v, with %d bytes unread", err, endless.Len())
 	}
 }
 
