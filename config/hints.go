@@ -106,6 +106,16 @@ var hints = map[string]hint{
 	"checks.yaml.checks[].reach.proto":  {standard: "tcp", enum: []string{"tcp", "udp"}},
 	"checks.yaml.checks[].reach.from":   {enum: []string{"wireguard", "internet"}},
 	"checks.yaml.checks[].reach.state":  {enum: []string{"open", "closed", "filtered"}},
+
+	"checks.yaml.checks[].command.exit":        between(0, 255).or(0),
+	"checks.yaml.checks[].ssh.login.method":    {enum: []string{"publickey", "password", "keyboard-interactive", layers.Certificate, layers.CertificateExpired, layers.CertificateForOther, layers.CertificateOfStranger}},
+	"checks.yaml.checks[].packet.after":        {minItems: 1},
+	"checks.yaml.checks[].packet.proto":        {standard: "tcp", enum: []string{"tcp", "udp", "icmp"}},
+	"checks.yaml.checks[].packet.port":         between(0, 65535),
+	"checks.yaml.checks[].packet.to":           {minItems: 1},
+	"checks.yaml.checks[].packet.seconds":      between(0, 60),
+	"checks.yaml.checks[].listeners.exactly":   {minItems: 1},
+	"checks.yaml.checks[].listeners.exactly[]": {pattern: `^(tcp|udp)/[1-9][0-9]{0,4}(@loopback)?$`},
 }
 
 func (h hint) apply(s *schema) {

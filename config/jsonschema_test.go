@@ -196,7 +196,7 @@ func TestCustomSchemas(t *testing.T) {
 	t.Parallel()
 	for file, broken := range map[string][]string{
 		"layer.yaml":  {"manifest-missing", "manifest-types", "manifest-unknown", "manifest-values", "manifest-state"},
-		"checks.yaml": {"checks-list", "checks-missing", "checks-types", "checks-values", "checks-verbs"},
+		"checks.yaml": {"checks-list", "checks-missing", "checks-types", "checks-values", "checks-verbs", "checks-packet", "checks-listeners", "checks-contradictions", "checks-shapes"},
 	} {
 		s := validator(t, file)
 		text, err := os.ReadFile("../examples/web/layers/web/" + file)

@@ -9,12 +9,15 @@ type Check struct {
 	// Sabotage is a shell command that root runs on the booted machine, after
 	// which this check must fail: a check that was never seen failing is none.
 	Sabotage string
+	// SurvivesReboot has the check made a second time, after the assay's reboot.
+	SurvivesReboot bool
 
 	Sysctl   *SysctlCheck
 	File     *FileCheck
 	Unit     *UnitCheck
 	Command  *CommandCheck
 	SSHAuth  *SSHAuthCheck
+	SSHOffer *SSHOfferCheck
 	Listener *ListenerCheck
 	Ping     *PingCheck
 	Exposure *ExposureCheck
@@ -23,6 +26,7 @@ type Check struct {
 	Through  *ThroughCheck
 	Resolve  *ResolveCheck
 	DropLog  *DropLogCheck
+	Packet   *PacketCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -42,8 +46,9 @@ type FileCheck struct {
 
 // UnitCheck wants a unit in this state.
 type UnitCheck struct {
-	Name  string
-	State string // what "systemctl is-active" prints
+	Name    string
+	State   string // what "systemctl is-active" prints; empty is not looked at
+	Enabled string // what "systemctl is-enabled" prints; empty is not looked at
 }
 
 // CommandCheck runs argv as root on the machine.
@@ -75,9 +80,31 @@ const (
 	OtherPrincipal = "ingot-assay-other"
 )
 
-// ListenerCheck wants the set of listening sockets ("tcp/22") not bound to
-// loopback to equal the port table.
-type ListenerCheck struct{}
+// SSHOfferCheck wants sshd to offer names to whoever comes through the tunnel
+// and has not logged in. Lists that are nil are not looked at.
+type SSHOfferCheck struct {
+	Kex, HostKeys, Ciphers, MACs *Names // algorithms, in SSH_MSG_KEXINIT (RFC 4253 §7.1)
+	Methods                      *Names // of logging in (RFC 4252 §5.1)
+	User                         string // whose methods; empty is the administrator
+}
+
+// Names says what a list must be.
+type Names struct {
+	Exactly []string // the whole list, in any order; empty is not looked at
+	Offers  []string // must be in it
+	Refuses []string // must not
+}
+
+// ListenerCheck wants the set of listening sockets ("tcp/22") to be this one.
+// With neither Unit nor Program it is everybody's, less what is bound to
+// loopback and the ports of DHCP clients.
+type ListenerCheck struct {
+	Unit    string // whose sockets: the service that opened them, or the socket unit
+	Program string // the name of a process that has them
+	// Exactly is the set; one bound to loopback is "tcp/22@loopback". When
+	// empty, nothing may listen that is not in the port table.
+	Exactly []string
+}
 
 // PingCheck wants a stranger's echo request answered or not, over IPv4 and
 // IPv6.
@@ -122,6 +149,22 @@ type ResolveCheck struct{}
 // in the kernel's log, and of a flood of them a few.
 type DropLogCheck struct {
 	Prefix string // of the log's lines
+}
+
+// PacketCheck wants a packet to be seen on the uplink, or not, once root has run
+// a command on the machine. It cannot tell whose packet it was: nothing else on
+// the machine may send there.
+type PacketCheck struct {
+	After []string // argv
+	Proto string   // "tcp", "udp" or "icmp", which is an echo request of either family
+	Port  int      // where it goes, 1 to 65535; 0 with "icmp"
+	// To are networks, such as 192.0.2.0/24: a packet must be seen to each of
+	// them, or to none.
+	To   []string
+	Seen bool
+	// Seconds is how long the packet is waited for under KVM, after the command
+	// has ended; 0 is 5 for one that must be seen and 1 for one that must not.
+	Seconds int
 }
 
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"ingot/config/document"
 	"ingot/layers"
 )
 
@@ -29,10 +30,12 @@ type check struct {
 	// Sabotage is a shell command that root runs on the booted machine, after
 	// which the check must fail.
 	Sabotage string `yaml:"sabotage" ingot:"required"`
+	// SurvivesReboot makes the check a second time, after a reboot.
+	SurvivesReboot bool `yaml:"survivesReboot"`
 
 	// File looks at a path's owner, mode and content.
 	File *fileCheck `yaml:"file"`
-	// Unit looks at the state of a unit.
+	// Unit looks at the state of a unit, and at whether it is enabled.
 	Unit *unitCheck `yaml:"unit"`
 	// Command runs a program as root, without a shell.
 	Command *commandCheck `yaml:"command"`
@@ -42,6 +45,25 @@ type check struct {
 	HTTP *httpCheck `yaml:"http"`
 	// Reach looks at a port from one place.
 	Reach *reachCheck `yaml:"reach"`
+	// SSH looks at what sshd offers, or tries to log in, through the tunnel.
+	SSH *sshCheck `yaml:"ssh"`
+	// Packet looks for a packet on the uplink after a command.
+	Packet *packetCheck `yaml:"packet"`
+	// Listeners looks at the sockets that listen.
+	Listeners *listenersCheck `yaml:"listeners"`
+}
+
+// KeyAdvice implements the decoder's interface of that name.
+func (check) KeyAdvice(key string) (message, advice string) {
+	for verb, wrong := range map[string][]string{
+		"listeners": {"listener", "listen", "sockets", "ports"}, "reach": {"port", "tcp", "udp"}, "http": {"url", "get"},
+		"command": {"run", "exec", "shell"}, "packet": {"packets", "uplink"}, "unit": {"service", "systemd"},
+	} {
+		if slices.Contains(wrong, key) {
+			return fmt.Sprintf("unknown key %q", key), "the verb is called " + verb
+		}
+	}
+	return "", ""
 }
 
 type fileCheck struct {
@@ -60,8 +82,12 @@ type fileCheck struct {
 type unitCheck struct {
 	// Name is the unit's, with its suffix.
 	Name string `yaml:"name" ingot:"required"`
-	// State is what "systemctl is-active" prints, active by default.
+	// State is what "systemctl is-active" prints, active by default; with enabled
+	// it is not looked at by default.
 	State string `yaml:"state"`
+	// Enabled is true, false (disabled), or what else "systemctl is-enabled" prints,
+	// such as masked or static.
+	Enabled enabled `yaml:"enabled"`
 }
 
 type commandCheck struct {
@@ -111,7 +137,7 @@ const (
 	// /proc/sys below its dots; an interface may stand in it.
 	sysctlShape = `^[a-z0-9_]+([./][A-Za-z0-9_*-]+)+$`
 	ownerShape  = `^[a-z_][a-z0-9_-]{0,31}:[a-z_][a-z0-9_-]{0,31}$`
-	verbs       = "file, unit, command, sysctl, http or reach"
+	verbs       = "file, unit, command, sysctl, http, reach, ssh, packet or listeners"
 )
 
 func (l *loader) checks(f checksFile) []layers.Check {
@@ -134,7 +160,7 @@ func (l *loader) check(x check, at ...any) layers.Check {
 	if strings.TrimSpace(x.Sabotage) == "" {
 		l.report("a check that cannot fail is none", "give a shell command after which it must fail, such as systemctl stop my-app", join(at, "sabotage")...)
 	}
-	c := layers.Check{ID: id, Title: x.Title, Sabotage: x.Sabotage}
+	c := layers.Check{ID: id, Title: x.Title, Sabotage: x.Sabotage, SurvivesReboot: x.SurvivesReboot}
 	switch n := l.verb(x, &c, at); {
 	case n == 0:
 		l.report("the check has no verb", "add one of "+verbs, at...)
@@ -157,9 +183,7 @@ func (l *loader) verb(x check, c *layers.Check, at []any) int {
 	}
 	if x.Command != nil {
 		n++
-		l.argv(x.Command.Argv, join(at, "command", "argv")...)
-		y := *x.Command
-		c.Command = &layers.CommandCheck{Argv: y.Argv, Exit: y.Exit, Contains: y.Contains, Lacks: y.Lacks, Silent: y.Silent}
+		c.Command = l.commandCheck(*x.Command, join(at, "command"))
 	}
 	if x.Sysctl != nil {
 		n++
@@ -175,6 +199,18 @@ func (l *loader) verb(x check, c *layers.Check, at []any) int {
 	if x.Reach != nil {
 		n++
 		c.Reach = l.reachCheck(*x.Reach, join(at, "reach"))
+	}
+	if x.SSH != nil {
+		n++
+		l.sshCheck(*x.SSH, c, join(at, "ssh"))
+	}
+	if x.Packet != nil {
+		n++
+		c.Packet = l.packetCheck(*x.Packet, join(at, "packet"))
+	}
+	if x.Listeners != nil {
+		n++
+		c.Listener = l.listenersCheck(*x.Listeners, join(at, "listeners"))
 	}
 	return n
 }
@@ -193,13 +229,57 @@ func (l *loader) unitCheck(x unitCheck, at []any) *layers.UnitCheck {
 	if !matches(unitShape, x.Name) {
 		l.report(fmt.Sprintf("%q is not the name of a unit", x.Name), "use a name such as my-app.service", join(at, "name")...)
 	}
-	if x.State == "" {
+	if x.State == "" && x.Enabled == "" {
 		x.State = "active"
 	}
-	if states := []string{"active", "inactive", "failed", "activating", "deactivating", "reloading"}; !slices.Contains(states, x.State) {
+	if states := []string{"active", "inactive", "failed", "activating", "deactivating", "reloading"}; x.State != "" && !slices.Contains(states, x.State) {
 		l.report(fmt.Sprintf("%q is not the state of a unit", x.State), "use active, inactive or failed", join(at, "state")...)
 	}
-	return &layers.UnitCheck{Name: x.Name, State: x.State}
+	if strings.HasPrefix(string(x.Enabled), "masked") && x.State == "active" {
+		l.report("a masked unit is never active", "leave state out, or use inactive", join(at, "state")...)
+	}
+	return &layers.UnitCheck{Name: x.Name, State: x.State, Enabled: string(x.Enabled)}
+}
+
+// enabled is a word of "systemctl is-enabled", systemctl(1).
+type enabled string
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (e *enabled) UnmarshalText(text []byte) error {
+	word := string(text)
+	switch word {
+	case "true":
+		word = "enabled"
+	case "false":
+		word = "disabled"
+	}
+	if !slices.Contains([]string{
+		"enabled", "enabled-runtime", "linked", "linked-runtime", "alias", "masked", "masked-runtime",
+		"static", "indirect", "disabled", "generated", "transient", "not-found",
+	}, word) {
+		return document.ValueError{
+			Message: fmt.Sprintf("%q does not say whether a unit is enabled", word),
+			Advice:  "use true, false, masked, static, or another word that systemctl is-enabled prints",
+		}
+	}
+	*e = enabled(word)
+	return nil
+}
+
+func (l *loader) commandCheck(x commandCheck, at []any) *layers.CommandCheck {
+	l.argv(x.Argv, join(at, "argv")...)
+	if x.Exit < 0 || x.Exit > 255 {
+		l.report(fmt.Sprintf("%d is not the code that a program ends with", x.Exit), "use 0 to 255", join(at, "exit")...)
+	}
+	switch {
+	case x.Silent && x.Contains != "":
+		l.report("the program is to print nothing, and a text", "remove silent or contains", join(at, "silent")...)
+	case x.Silent && x.Lacks != "":
+		l.report("a program that prints nothing lacks every text", "remove silent or lacks", join(at, "silent")...)
+	case x.Lacks != "" && strings.Contains(x.Contains, x.Lacks):
+		l.report(fmt.Sprintf("the program is to print %q and not to print %q", x.Contains, x.Lacks), "remove one of the two", join(at, "lacks")...)
+	}
+	return &layers.CommandCheck{Argv: x.Argv, Exit: x.Exit, Contains: x.Contains, Lacks: x.Lacks, Silent: x.Silent}
 }
 
 func (l *loader) httpCheck(x httpCheck, at []any) *layers.HTTPCheck {

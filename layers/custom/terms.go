@@ -2,7 +2,6 @@ package custom
 
 import (
 	"fmt"
-	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -71,13 +70,7 @@ func (l *loader) egress(x egress, at ...any) layers.Egress {
 	l.portNumber(x.Port, join(at, "port"))
 	l.why(x.Why, join(at, "why"))
 	if x.CIDR != "" {
-		prefix, err := netip.ParsePrefix(x.CIDR)
-		switch {
-		case err != nil || prefix.Addr().Zone() != "" || prefix.Addr().Is4In6():
-			l.report(fmt.Sprintf("%q is not a network", x.CIDR), "write one such as 192.0.2.0/24, or leave it out for everywhere", join(at, "cidr")...)
-		case prefix != prefix.Masked():
-			l.report(fmt.Sprintf("%s is an address in a network and not the network", x.CIDR), fmt.Sprintf("write %s", prefix.Masked()), join(at, "cidr")...)
-		}
+		l.network(x.CIDR, ", or leave it out for everywhere", join(at, "cidr"))
 	}
 	return layers.Egress{Proto: l.proto(x.Proto, join(at, "proto")), Port: x.Port, CIDR: x.CIDR, Why: x.Why}
 }

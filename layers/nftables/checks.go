@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"strings"
 
 	"ingot/layers"
 )
@@ -23,7 +24,7 @@ func (l Layer) checks() []layers.Check {
 func (l Layer) chainChecks() []layers.Check {
 	checks := []layers.Check{
 		{
-			ID: "nftables.inbound", Title: "what is not allowed is dropped",
+			ID: "nftables.inbound", Title: "what is not allowed is dropped", SurvivesReboot: true,
 			Command:  chainHas("inbound", "policy drop;"),
 			Sabotage: "nft chain inet ingot inbound '{ policy accept; }'",
 		},
@@ -48,6 +49,14 @@ func (l Layer) chainChecks() []layers.Check {
 			Sabotage: deleteRules("forwarded", "169.254.169.254"),
 		},
 	}
+	checks = append(checks, layers.Check{
+		ID: "nftables.metadata-unseen", Title: "what others than root send to the metadata service does not leave the machine",
+		Packet: &layers.PacketCheck{
+			After: append([]string{"runuser", "-u", "nobody", "--"}, connects("169.254.169.254/80", "fd00:ec2::254/80")...),
+			Proto: "tcp", Port: 80, To: []string{"169.254.169.254/32", "fd00:ec2::254/128"},
+		},
+		Sabotage: deleteRules("outbound", "skuid != 0"),
+	})
 	if l.Options.Egress != nil {
 		checks = append(checks, layers.Check{
 			ID: "nftables.egress", Title: "the machine reaches only what is allowed",
@@ -57,16 +66,36 @@ func (l Layer) chainChecks() []layers.Check {
 			ID: "nftables.egress-rejected", Title: "what the machine may not reach is rejected at once and counted",
 			Command:  chainHas("outbound", notAllowed),
 			Sabotage: deleteRules("outbound", notAllowed),
+		}, layers.Check{
+			ID: "nftables.egress-unseen", Title: "what the machine sends elsewhere than allowed does not leave it",
+			Packet: &layers.PacketCheck{
+				After: connects(unlisted4+"/8443", unlisted6+"/8443"),
+				Proto: "tcp", Port: 8443, To: []string{unlisted4 + "/32", unlisted6 + "/128"},
+			},
+			Sabotage: "nft insert rule inet ingot outbound tcp dport 8443 accept",
 		})
 	}
 	return checks
+}
+
+// Hosts that no allowlist would have: of the networks for documentation, RFC 5737
+// and RFC 3849.
+const unlisted4, unlisted6 = "198.51.100.243", "2001:db8:f3::243"
+
+// connects is a command that tries a TCP connection to each "address/port".
+func connects(to ...string) []string {
+	var tries []string
+	for _, t := range to {
+		tries = append(tries, "timeout 2 bash -c 'true <>/dev/tcp/"+t+"'")
+	}
+	return []string{"sh", "-c", strings.Join(tries, "; ")}
 }
 
 // serviceChecks look at how the rules come into the kernel.
 func serviceChecks() []layers.Check {
 	return []layers.Check{
 		{
-			ID: "nftables.service", Title: "the firewall is loaded",
+			ID: "nftables.service", Title: "the firewall is loaded", SurvivesReboot: true,
 			Unit: &layers.UnitCheck{Name: "nftables.service", State: "active"},
 			// With its dependencies the network would stop, too.
 			Sabotage: "systemctl stop --job-mode=ignore-dependencies nftables.service",

@@ -2,19 +2,22 @@ package ssh
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ingot/layers"
 )
 
 func (l Layer) checks(site layers.Site) []layers.Check {
-	return append(append(l.loginChecks(site.Admin.User), l.placeChecks(site.Admin.User)...), l.settingChecks(site)...)
+	return slices.Concat(l.loginChecks(site.Admin.User), l.placeChecks(site.Admin.User), l.offerChecks(), l.settingChecks(site))
 }
 
 // rewritten is a sabotage: sshd with an edited configuration. Connections that
 // are open outlive the restart. Each edit is a script for sed.
-func rewritten(edits ...string) string {
-	return layers.SabotageEtc + " && sed -i -e '" + strings.Join(edits, "' -e '") + "' " + ConfigPath + " && systemctl restart ssh.service"
+func rewritten(edits ...string) string { return layers.SabotageEtc + " && " + edited(edits...) }
+
+func edited(edits ...string) string {
+	return "sed -i -e '" + strings.Join(edits, "' -e '") + "' " + ConfigPath + " && systemctl restart ssh.service"
 }
 
 // SabotageAlgorithms lets sshd offer all algorithms it has.
@@ -26,8 +29,10 @@ func SabotageForwarding() string { return rewritten(set("DisableForwarding", "no
 // set is sed's script that gives a keyword another value.
 func set(keyword, value string) string { return fmt.Sprintf("s/^%s .*/%[1]s %s/", keyword, value) }
 
+// noMethods is sed's script that lets sshd take what its other keywords allow.
+const noMethods = "/^AuthenticationMethods/d"
+
 func (l Layer) loginChecks(user string) []layers.Check {
-	const noMethods = "/^AuthenticationMethods/d"
 	return []layers.Check{
 		{
 			ID: "ssh.key", Title: "the administrator logs in with the key",
@@ -76,7 +81,7 @@ func (l Layer) placeChecks(user string) []layers.Check {
 			Sabotage: "systemd-run --quiet --unit=sshd-unix-local --socket-property=ListenStream=/run/sshd-sabotage true",
 		},
 		{
-			ID: "ssh.config", Title: "sshd_config is sealed and root's alone",
+			ID: "ssh.config", Title: "sshd_config is sealed and root's alone", SurvivesReboot: true,
 			File:     &layers.FileCheck{Path: ConfigPath, Owner: "root:root", Mode: 0o600, ReadOnly: true},
 			Sabotage: layers.SabotageEtc,
 		},
@@ -94,6 +99,36 @@ func (l Layer) placeChecks(user string) []layers.Check {
 			ID: "ssh.host-key", Title: "the host key is root's and private",
 			File:     &layers.FileCheck{Path: HostKey, Owner: "root:root", Mode: 0o600},
 			Sabotage: "chmod 0644 " + HostKey,
+		},
+	}
+}
+
+// offered are the keywords of what sshd says of itself on every connection.
+var offered = map[string]bool{"KexAlgorithms": true, "HostKeyAlgorithms": true, "Ciphers": true, "MACs": true}
+
+// offerChecks connect and look at what sshd names, which is what the process that
+// runs has made of its configuration.
+func (l Layer) offerChecks() []layers.Check {
+	lists, edits := map[string]*layers.Names{}, []string{"1i HostKey /etc/ssh/sabotage"}
+	for _, a := range l.algorithms() {
+		if offered[a.keyword] {
+			lists[a.keyword] = &layers.Names{Exactly: strings.Split(a.names, ",")}
+			edits = append(edits, "/^"+a.keyword+" /d")
+		}
+	}
+	return []layers.Check{
+		{
+			ID: "ssh.algorithms", Title: "sshd offers no other algorithms", SurvivesReboot: true,
+			SSHOffer: &layers.SSHOfferCheck{
+				Kex: lists["KexAlgorithms"], HostKeys: lists["HostKeyAlgorithms"], Ciphers: lists["Ciphers"], MACs: lists["MACs"],
+			},
+			// Of host key algorithms, sshd offers those that it has a key for.
+			Sabotage: layers.SabotageEtc + " && ssh-keygen -q -t ecdsa -N '' -f /etc/ssh/sabotage && " + edited(edits...),
+		},
+		{
+			ID: "ssh.methods", Title: "sshd names a key as the only way to log in",
+			SSHOffer: &layers.SSHOfferCheck{Methods: &layers.Names{Exactly: []string{"publickey"}}},
+			Sabotage: rewritten(noMethods, set("PasswordAuthentication", "yes")),
 		},
 	}
 }
@@ -116,6 +151,9 @@ func (l Layer) settingChecks(site layers.Site) []layers.Check {
 		},
 	}
 	for _, a := range l.algorithms() {
+		if offered[a.keyword] {
+			continue // a connection shows them, which says more
+		}
 		keyword := strings.ToLower(a.keyword)
 		checks = append(checks, layers.Check{
 			ID: "ssh." + keyword, Title: "sshd uses no other " + a.keyword,

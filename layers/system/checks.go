@@ -4,7 +4,7 @@ import "ingot/layers"
 
 func checks() []layers.Check {
 	return append(exposureChecks(), []layers.Check{
-		{ID: "system.no-failed-units", Title: "no unit has failed", Sabotage: failUnit, Command: &layers.CommandCheck{
+		{ID: "system.no-failed-units", Title: "no unit has failed", SurvivesReboot: true, Sabotage: failUnit, Command: &layers.CommandCheck{
 			Argv: []string{"systemctl", "--failed", "--plain", "--no-legend"}, Silent: true,
 		}},
 		{ID: "system.running", Title: "systemd reached its goal", Sabotage: failUnit, Command: &layers.CommandCheck{
@@ -12,7 +12,7 @@ func checks() []layers.Check {
 		}},
 		// Nothing makes EROFS writable: the sabotage is a shell that says so.
 		{ID: "system.root-sealed", Title: "/ cannot be written", File: &layers.FileCheck{Path: "/", ReadOnly: true}, Sabotage: "mount --bind /usr/bin/true /usr/bin/dash"},
-		{ID: "system.etc-sealed", Title: "/etc cannot be written", File: &layers.FileCheck{Path: "/etc", ReadOnly: true}, Sabotage: layers.SabotageEtc},
+		{ID: "system.etc-sealed", Title: "/etc cannot be written", SurvivesReboot: true, File: &layers.FileCheck{Path: "/etc", ReadOnly: true}, Sabotage: layers.SabotageEtc},
 		{ID: "system.usr-sealed", Title: "/usr cannot be written", File: &layers.FileCheck{Path: "/usr", ReadOnly: true}, Sabotage: layers.SabotageUsr},
 		{ID: "system.verity", Title: "the root is verified by dm-verity", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `cat "/sys/block/$(basename "$(readlink -f "$(findmnt -no SOURCE /)")")/dm/uuid"`}, Contains: "CRYPT-VERITY-",
@@ -50,7 +50,7 @@ func checks() []layers.Check {
 		{ID: "system.own-name", Title: "the machine knows its own name without asking anybody", Command: &layers.CommandCheck{
 			Argv: []string{"sh", "-c", `getent hosts "$(hostname)" | grep -wq "$(hostname)"`},
 		}, Sabotage: layers.SabotageEtc + " && sed -i s/myhostname// /etc/nsswitch.conf"},
-		{ID: "system.listeners", Title: "nothing listens that is not in the port table", Listener: &layers.ListenerCheck{}, Sabotage: listen},
+		{ID: "system.listeners", Title: "nothing listens that is not in the port table", SurvivesReboot: true, Listener: &layers.ListenerCheck{}, Sabotage: listen},
 	}...)
 }
 

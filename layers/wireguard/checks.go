@@ -30,7 +30,7 @@ func (l Layer) checks() []layers.Check {
 			Sabotage: layers.SabotageEtc,
 		},
 		{
-			ID: "wireguard.peers", Title: "nobody is a peer who is not in the list",
+			ID: "wireguard.peers", Title: "nobody is a peer who is not in the list", SurvivesReboot: true,
 			Command:  &layers.CommandCheck{Argv: []string{"sh", "-c", l.strangers()}, Silent: true},
 			Sabotage: "wg set " + wg + " peer $(wg genkey | wg pubkey) allowed-ips 192.0.2.99/32",
 		},

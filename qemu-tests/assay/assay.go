@@ -158,8 +158,8 @@ func (r *run) standard(ctx context.Context) error {
 // look makes all checks of a machine that runs.
 func (r *run) look(ctx context.Context) {
 	var beside sync.WaitGroup
-	beside.Go(func() { r.out.ask(ctx, r, outside) })
-	r.out.askMany(ctx, r, inside)
+	beside.Go(func() { r.out.askMany(ctx, r, outside, scansAtOnce) })
+	r.out.askMany(ctx, r, inside, insideWorkers)
 	beside.Wait()
 	r.out.ask(ctx, r, flood)
 	r.out.ask(ctx, r, deep)
@@ -251,6 +251,10 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 		return r.resolve(ctx)
 	case c.DropLog != nil:
 		return r.dropLog(ctx, *c.DropLog)
+	case c.SSHOffer != nil:
+		return r.offer(ctx, *c.SSHOffer)
+	case c.Packet != nil:
+		return r.packet(ctx, *c.Packet)
 	}
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }

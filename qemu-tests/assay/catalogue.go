@@ -48,6 +48,11 @@ func catalogue(plan layers.Plan) []check {
 	for _, c := range plan.Checks {
 		list = append(list, planned(c))
 	}
+	for _, c := range plan.Checks {
+		if c.SurvivesReboot {
+			list = append(list, survivor(c))
+		}
+	}
 	list = append(list, forwardingCheck())
 	list = append(list, rebootChecks()...)
 	list = append(list, consoleCheck())
@@ -64,12 +69,20 @@ func rank(list []check, layer string) int {
 	return slices.IndexFunc(list, func(c check) bool { return c.layer == layer })
 }
 
+// survivor is a check that is made again after the reboot.
+func survivor(c layers.Check) check {
+	k := planned(c)
+	k.id, k.title = k.id+".after-reboot", k.title+", after a reboot too"
+	k.stage, k.sabotagedLate = rebooted, true
+	return k
+}
+
 // planned is a check that a layer brought.
 func planned(c layers.Check) check {
 	k := check{id: c.ID, layer: c.Layer, title: c.Title, sabotage: c.Sabotage, stage: inside,
 		make: func(ctx context.Context, r *run) (string, error) { return r.one(ctx, c) }}
 	switch {
-	case c.SSHAuth != nil:
+	case c.SSHAuth != nil, c.SSHOffer != nil:
 		k.stage = logins
 	case c.DropLog != nil:
 		k.stage = flood

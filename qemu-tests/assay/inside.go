@@ -1,10 +1,10 @@
 package assay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +30,7 @@ func (s *Shell) inside(ctx context.Context, c layers.Check, ports []layers.Port)
 	case c.Command != nil:
 		return s.command(ctx, *c.Command)
 	case c.Listener != nil:
-		return s.listeners(ctx, ports)
+		return s.listeners(ctx, *c.Listener, ports)
 	case c.Exposure != nil:
 		return s.exposure(ctx, *c.Exposure)
 	}
@@ -51,15 +51,22 @@ func (s *Shell) sysctl(ctx context.Context, c layers.SysctlCheck) (string, error
 }
 
 func (s *Shell) unit(ctx context.Context, c layers.UnitCheck) (string, error) {
-	out, err := s.Run(ctx, "systemctl", "is-active", c.Name)
-	if err != nil {
-		return "", err
+	var seen []string
+	for _, q := range []struct{ verb, want string }{{"is-active", c.State}, {"is-enabled", c.Enabled}} {
+		if q.want == "" {
+			continue
+		}
+		out, err := s.Run(ctx, "systemctl", q.verb, c.Name)
+		if err != nil {
+			return "", err
+		}
+		got := cmp.Or(strings.TrimSpace(out.Stdout), clip(out.Stderr))
+		if got != q.want {
+			return got, unmet("%s is %s and should be %s", c.Name, got, q.want)
+		}
+		seen = append(seen, got)
 	}
-	got := strings.TrimSpace(out.Stdout)
-	if got != c.State {
-		return got, unmet("%s is %s and should be %s", c.Name, got, c.State)
-	}
-	return c.Name + " is " + got, nil
+	return c.Name + " is " + strings.Join(seen, " and "), nil
 }
 
 func (s *Shell) command(ctx context.Context, c layers.CommandCheck) (string, error) {
@@ -124,68 +131,6 @@ func (s *Shell) refusesWrites(ctx context.Context, path string) error {
 		return unmet("%s refused the write for another reason than being read-only: %s", path, clip(out.Stderr))
 	}
 	return nil
-}
-
-// socket is one that listens beyond loopback.
-type socket struct{ proto, port, host string }
-
-// listening lists the sockets that listen beyond loopback.
-func (s *Shell) listening(ctx context.Context) ([]socket, error) {
-	out, err := s.Run(ctx, "ss", "--no-header", "--listening", "--numeric", "--tcp", "--udp")
-	if err != nil {
-		return nil, err
-	}
-	if out.Exit != 0 {
-		return nil, fmt.Errorf("ss: %s", clip(out.Stderr))
-	}
-	var list []socket
-	for line := range strings.Lines(out.Stdout) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		at := strings.LastIndex(f[4], ":")
-		host, port := f[4][:at], f[4][at+1:]
-		if !isPrivate(host, f[0], port) {
-			list = append(list, socket{f[0], port, host})
-		}
-	}
-	return list, nil
-}
-
-// listeners compares the sockets that listen beyond loopback with the port
-// table: a firewall can hide a listener that should not be there.
-func (s *Shell) listeners(ctx context.Context, ports []layers.Port) (string, error) {
-	sockets, err := s.listening(ctx)
-	if err != nil {
-		return "", err
-	}
-	declared := map[string]bool{}
-	for _, p := range ports {
-		declared[fmt.Sprintf("%s/%d", p.Proto, p.Port)] = true
-	}
-	var seen, extra []string
-	for _, l := range sockets {
-		name := l.proto + "/" + l.port
-		seen = append(seen, name)
-		if !declared[name] {
-			extra = append(extra, name+" on "+l.host)
-		}
-	}
-	slices.Sort(seen)
-	evidence := strings.Join(slices.Compact(seen), " ")
-	if len(extra) > 0 {
-		return evidence, unmet("not in the port table: %s", strings.Join(extra, ", "))
-	}
-	return evidence, nil
-}
-
-// isPrivate tells sockets that no port table needs: on loopback, and the
-// client ports that networkd's DHCP has bound to the uplink's address.
-func isPrivate(host, proto, port string) bool {
-	loopback := strings.HasPrefix(host, "127.") || strings.HasPrefix(host, "[::1]")
-	dhcp := proto == "udp" && (port == "68" || port == "546")
-	return loopback || dhcp
 }
 
 // clip keeps evidence readable: the first 300 bytes on one line.

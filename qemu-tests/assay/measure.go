@@ -69,7 +69,7 @@ func (r *run) measure(ctx context.Context, labs ...*Lab) {
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
 	for _, s := range sockets {
-		if number, err := strconv.Atoi(s.port); err == nil {
+		if number, err := strconv.Atoi(s.port); err == nil && !s.isPrivate() {
 			r.out.ports.at(s.proto, number).Listens = true
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"ingot/layers"
 	"ingot/qemu-tests/internet"
 )
@@ -100,14 +102,18 @@ func orNone(list []string) string {
 
 // ping asks as a stranger, over both protocols.
 func (o stranger) ping(ctx context.Context, want layers.PingCheck) (string, error) {
+	var both errgroup.Group
 	for _, target := range []netip.Addr{o.lab.Machine.IPv4(), o.lab.Machine.IPv6()} {
-		answer, err := o.lab.Internet.Ping(ctx, target)
-		if err != nil {
-			return "", err
-		}
-		if answered := answer.State != internet.Filtered; answered != want.Answered {
-			return answer.State.String(), unmet("a stranger's ping to %s is %s", target, answer.State)
-		}
+		both.Go(func() error {
+			answer, err := o.lab.Internet.Ping(ctx, target)
+			if answered := answer.State != internet.Filtered; err == nil && answered != want.Answered {
+				err = unmet("a stranger's ping to %s is %s", target, answer.State)
+			}
+			return err
+		})
+	}
+	if err := both.Wait(); err != nil {
+		return "", err
 	}
 	if want.Answered {
 		return "answered", nil

@@ -54,11 +54,15 @@ func (out *record) ask(ctx context.Context, r *run, s stage) {
 // processors.
 const insideWorkers = 2
 
-// askMany does the same, several at a time.
-func (out *record) askMany(ctx context.Context, r *run, s stage) {
+// scansAtOnce is how many scans of a stranger run at a time: nearly all of their
+// time they wait for answers that do not come.
+const scansAtOnce = 8
+
+// askMany does the same, that many at a time.
+func (out *record) askMany(ctx context.Context, r *run, s stage, at int) {
 	queue := make(chan check)
 	var workers sync.WaitGroup
-	for range insideWorkers {
+	for range at {
 		workers.Go(func() {
 			for c := range queue {
 				out.one(ctx, r, c)

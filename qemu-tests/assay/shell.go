@@ -41,19 +41,23 @@ func (b *Booted) login(ctx context.Context, t *internet.Tunnel, user, fingerprin
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	c, channels, requests, err := ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
-		User: user, Auth: []ssh.AuthMethod{method},
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			if got := ssh.FingerprintSHA256(key); got != fingerprint {
-				return fmt.Errorf("the host key is %s and the console said %s", got, fingerprint)
-			}
-			return nil
-		},
+		User: user, Auth: []ssh.AuthMethod{method}, HostKeyCallback: ofFingerprint(fingerprint),
 	})
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return ssh.NewClient(c, channels, requests), nil
+}
+
+// ofFingerprint wants the host key that the console showed.
+func ofFingerprint(fingerprint string) ssh.HostKeyCallback {
+	return func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		if got := ssh.FingerprintSHA256(key); got != fingerprint {
+			return fmt.Errorf("the host key is %s and the console said %s", got, fingerprint)
+		}
+		return nil
+	}
 }
 
 // Shell logs in as the administrator.
@@ -65,21 +69,26 @@ func (b *Booted) Shell(ctx context.Context, t *internet.Tunnel, fingerprint stri
 	return &Shell{client: c}, nil
 }
 
-// patientLogin tries again what the server did not judge, as a person would:
-// connections are refused or reset while sshd's socket comes up with the
-// tunnel's interface, and for a while after a few refusals (PerSourcePenalties).
+// patientLogin tries to log in until the server has judged it.
 func (b *Booted) patientLogin(ctx context.Context, t *internet.Tunnel, user, fingerprint string, method ssh.AuthMethod) (*ssh.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.lab.Timeout(sshTime))
 	defer cancel()
-	c, err := b.login(ctx, t, user, fingerprint, method)
+	return patiently(ctx, func() (*ssh.Client, error) { return b.login(ctx, t, user, fingerprint, method) })
+}
+
+// patiently tries again what the server did not judge, as a person would:
+// connections are refused or reset while sshd's socket comes up with the
+// tunnel's interface, and for a while after a few refusals (PerSourcePenalties).
+func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
+	v, err := try()
 	for err != nil && ctx.Err() == nil && !isAuthFailure(err) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
-			c, err = b.login(ctx, t, user, fingerprint, method)
+			v, err = try()
 		}
 	}
-	return c, err
+	return v, err
 }
 
 // Close ends the connection.

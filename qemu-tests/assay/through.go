@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gopacket/gopacket/layers"
 	"github.com/miekg/dns"
 
 	plan "ingot/layers"
@@ -108,18 +107,7 @@ func (r *run) arrived(ctx context.Context, l net.Listener, to netip.AddrPort, ma
 
 // leavesFor matches what the machine sends to a host.
 func leavesFor(host netip.Addr) func(internet.Frame) bool {
-	return func(f internet.Frame) bool {
-		if f.Direction != internet.FromMachine {
-			return false
-		}
-		var to netip.Addr
-		if ip, ok := f.Packet.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok {
-			to, _ = netip.AddrFromSlice(ip.DstIP.To4())
-		} else if ip, ok := f.Packet.Layer(layers.LayerTypeIPv6).(*layers.IPv6); ok {
-			to, _ = netip.AddrFromSlice(ip.DstIP)
-		}
-		return to == host
-	}
+	return func(f internet.Frame) bool { return f.Direction == internet.FromMachine && destination(f) == host }
 }
 
 // A name that only the simulated internet knows, and its address.
