@@ -27,7 +27,7 @@ type card struct {
 
 func newCard(t *testing.T) card {
 	t.Helper()
-	in, err := internet.New(internet.Options{})
+	in, err := internet.New(internet.Options{ProbeWait: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,9 @@ func TestPacketToTheMachine(t *testing.T) {
 	mark := wire.in.Mark()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	go func() { _, _ = wire.in.Ping(ctx, wire.m.IPv4()) }() // nobody answers
+	if a, err := wire.in.Ping(ctx, wire.m.IPv4()); err != nil || a.State != internet.Filtered {
+		t.Fatalf("a card without a machine answers a ping: %v, %v", a.State, err)
+	}
 	toIt := func(f internet.Frame) bool {
 		return f.Direction == internet.ToMachine && destination(f) == wire.m.IPv4()
 	}
