@@ -38,5 +38,8 @@ func (a Accel) args() []string {
 	if a.Name == KVM {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max"}
+	// With erms the kernel clears memory by "rep stosb", which TCG does byte by
+	// byte. Where pages are cleared when they are freed a boot took 37 s with it, 30 s
+	// without.
+	return []string{"-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,erms=off,fsrm=off"}
 }
