@@ -86,7 +86,7 @@ func (r *run) measure(ctx context.Context, labs ...*Lab) {
 	slices.SortFunc(r.out.v.Ports, func(a, b verdict.Port) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Proto, b.Proto))
 	})
-	r.out.v.Timeline = r.timeline()
+	r.out.v.Timeline = timeline(r.machine.ConsoleTimes(), r.out.v.ReadySeconds)
 	r.out.v.Packets = packets
 }
 
@@ -100,23 +100,22 @@ var milestones = []struct {
 	{"dm-verity has opened the root", regexp.MustCompile(`Found device dev-mapper-root|erofs: \(device dm-0\)`)},
 	{"the state volume is there", regexp.MustCompile(`EXT4-fs \(\w+\): mounted filesystem`)},
 	{"the identity is made", regexp.MustCompile(`Finished ingot-identity`)},
-	{"the sealed system starts", regexp.MustCompile(`Starting systemd-journal-flush|Listening on systemd-udevd-control`)},
+	{"the sealed system starts", regexp.MustCompile(`initrd-switch-root\.service: Deactivated|Stopped initrd-switch-root`)},
 	{"the firewall is loaded", regexp.MustCompile(`Finished nftables\.service`)},
 	{"the network starts", regexp.MustCompile(`Started systemd-networkd\.service`)},
 	{"the machine says what state it is in", statusLine},
 }
 
-// timeline is the first boot: each milestone once, and the handshake.
-func (r *run) timeline() []verdict.Moment {
+// timeline is the first boot and its handshake.
+func timeline(lines []vm.TimedLine, ready float64) []verdict.Moment {
 	var list []verdict.Moment
-	lines := r.machine.ConsoleTimes()
 	for _, m := range milestones {
 		i := slices.IndexFunc(lines, func(l vm.TimedLine) bool { return m.line.MatchString(l.Text) })
 		if i >= 0 {
 			list = append(list, verdict.Moment{Seconds: lines[i].At.Seconds(), Text: m.text})
 		}
 	}
-	list = append(list, verdict.Moment{Seconds: r.out.v.ReadySeconds, Text: "WireGuard answers"})
+	list = append(list, verdict.Moment{Seconds: ready, Text: "WireGuard answers"})
 	slices.SortStableFunc(list, func(a, b verdict.Moment) int { return cmp.Compare(a.Seconds, b.Seconds) })
 	return list
 }
