@@ -121,7 +121,7 @@ func (f testFlags) options(c *console) (assay.Options, error) {
 		o.Selection.Suites = append(o.Selection.Suites, verdict.Deep)
 	}
 	if f.timeoutFactor <= 0 || f.timeoutFactor > 100 {
-		return o, fault.Input(fmt.Errorf("--timeout-factor %g makes no sense; use 1 to 100", f.timeoutFactor))
+		return o, fault.Input(fmt.Errorf("--timeout-factor %g makes no sense; use a number above 0, 100 at most", f.timeoutFactor))
 	}
 	if !f.shell {
 		return o, nil

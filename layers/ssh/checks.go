@@ -24,7 +24,9 @@ func edited(edits ...string) string {
 func SabotageAlgorithms() string { return rewritten("/^KexAlgorithms /d", "/^Ciphers /d", "/^MACs /d") }
 
 // SabotageForwarding lets sshd forward connections, for the assay's own check.
-func SabotageForwarding() string { return rewritten(set("DisableForwarding", "no")) }
+func SabotageForwarding() string {
+	return rewritten(set("DisableForwarding", "no"), set("AllowTcpForwarding", "yes"))
+}
 
 // set is sed's script that gives a keyword another value.
 func set(keyword, value string) string { return fmt.Sprintf("s/^%s .*/%[1]s %s/", keyword, value) }
