@@ -269,7 +269,10 @@ func (r *run) audience() *run {
 
 // restored is a scene that goes on from the moment the machine was up.
 func (s *scene) restored(ctx context.Context) error {
-	saved, err := s.moment.get(ctx, s.run)
+	if s.spoiledImage != "" {
+		s.moment = &moment{} // one of its own
+	}
+	saved, err := s.moment.get(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -297,19 +300,19 @@ func (m *moment) set(s Saved) {
 	m.saved = &s
 }
 
-func (m *moment) get(ctx context.Context, r *run) (Saved, error) {
+func (m *moment) get(ctx context.Context, s *scene) (Saved, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.saved != nil {
 		return *m.saved, nil
 	}
-	lab, err := r.lab.Another("moment", nil)
+	lab, err := s.lab.Another("moment-"+filepath.Base(s.lab.dir), nil)
 	if err != nil {
 		return Saved{}, err
 	}
-	n := *r
+	n := *s.run
 	n.lab = lab
-	sc := &scene{run: &n}
+	sc := &scene{run: &n, spoiledImage: s.spoiledImage}
 	defer sc.end()
 	if err := sc.up(ctx, BootOptions{Reboots: true}); err != nil {
 		return Saved{}, err

@@ -154,7 +154,7 @@ func (s *scene) comesUp(ctx context.Context, n int, c cut, before *memory) (err 
 	}
 	r := *s.run
 	r.lab, r.machine, r.tunnel, r.shell = lab, nil, nil, nil
-	after := &scene{run: &r}
+	after := &scene{run: &r, spoiledImage: s.spoiledImage}
 	defer func() {
 		after.end()
 		if err == nil {
