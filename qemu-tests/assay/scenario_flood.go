@@ -25,9 +25,6 @@ func playFlood(ctx context.Context, s *scene) (string, error) {
 	if err := s.restored(ctx); err != nil {
 		return "", err
 	}
-	if err := s.spoil(ctx); err != nil {
-		return "", err
-	}
 	target, declared := s.target()
 	crowded := "no port to crowd"
 	if declared {
@@ -135,6 +132,9 @@ const usableTime = 10 * time.Second
 
 // usable works through the tunnel, then comes back from elsewhere.
 func (s *scene) usable(ctx context.Context) (string, error) {
+	if err := s.spoil(ctx); err != nil {
+		return "", err
+	}
 	start := time.Now()
 	working, cancel := s.within(ctx, usableTime)
 	defer cancel()
