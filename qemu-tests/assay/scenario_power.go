@@ -52,10 +52,18 @@ func playCutFirstBoot(ctx context.Context, s *scene) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// Once more as soon as it is up, however long that took.
+	if _, err := s.machine.AwaitUp(ctx, 0); err != nil {
+		return "", promised(err)
+	}
+	up, err := s.cut(ctx, s.machine.Since, len(list)+1)
+	if err != nil {
+		return "", err
+	}
 	if err := s.machine.Close(); err != nil {
 		return "", err
 	}
-	return s.recover(ctx, list, nil)
+	return s.recover(ctx, append(list, up), nil)
 }
 
 // work keeps the machine writing: logs, bans, synced files.
@@ -73,38 +81,49 @@ func playCutRunning(ctx context.Context, s *scene) (string, error) {
 	if err := s.shell.must(ctx, work); err != nil {
 		return "", err
 	}
-	list, err := s.cutAtRandom(ctx, time.Now(), 10*time.Second)
+	start := time.Now()
+	list, err := s.cutAtRandom(ctx, start, 10*time.Second)
 	if err != nil {
 		return "", err
 	}
+	end, err := s.cut(ctx, start, len(list)+1)
+	if err != nil {
+		return "", err
+	}
+	list = append(list, end)
 	if err := s.machine.Close(); err != nil {
 		return "", err
 	}
 	return s.recover(ctx, list, &before)
 }
 
-// cutAtRandom keeps the disk at random moments of a span.
+// cut keeps the disk as it is now.
+func (s *scene) cut(ctx context.Context, since time.Time, n int) (cut, error) {
+	c := cut{disk: s.path(fmt.Sprintf("cut-%02d.qcow2", n))}
+	err := s.machine.Freeze(ctx, func() error {
+		c.at = time.Since(since)
+		return copyDisk(ctx, s.machine.Overlay(), c.disk)
+	})
+	return c, err
+}
+
+// cutAtRandom keeps the disk at random moments of a span, all cuts but the last.
 func (s *scene) cutAtRandom(ctx context.Context, since time.Time, span time.Duration) ([]cut, error) {
-	n := cuts
+	n := cuts - 1
 	if s.spoiled {
-		n = 3 // one that is not survived is enough
+		n = 1 // one that is not survived is enough, and that is the last
 	}
 	var list []cut
 	for i := range n {
-		// One in each part of the span, late ones when spoiled.
+		// One in each part of the span.
 		part := span / time.Duration(n)
-		list = append(list, cut{at: time.Duration(i)*part + time.Duration(s.random.Int64N(int64(part)))})
-	}
-	for i := range list {
-		stall(ctx, time.Until(since.Add(list[i].at))) // the moment is what is random
-		list[i].disk = s.path(fmt.Sprintf("cut-%02d.qcow2", i+1))
-		err := s.machine.Freeze(ctx, func() error {
-			list[i].at = time.Since(since)
-			return copyDisk(ctx, s.machine.Overlay(), list[i].disk)
-		})
+		at := time.Duration(i)*part + time.Duration(s.random.Int64N(int64(part)))
+		stall(ctx, time.Until(since.Add(at))) // the moment is what is random
+		c, err := s.cut(ctx, since, i+1)
 		if err != nil {
 			return nil, err
 		}
+		list = append(list, c)
 	}
 	return list, nil
 }
