@@ -7,13 +7,9 @@ package assay
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -64,12 +60,12 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	sum, err := imageDigest(o.Image)
+	image, err := seal(o.Image)
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
 	out := newRecord(o, made)
-	out.v.ImageSHA256 = sum
+	out.v.ImageSHA256, out.v.RootHash = image.sha256, image.rootHash
 	lab, err := NewLab(ctx, o.Toolchain, filepath.Join(o.Dir, "standard"), o.Cache)
 	if err != nil {
 		return verdict.Verdict{}, err
@@ -83,6 +79,9 @@ func Run(ctx context.Context, o Options) (verdict.Verdict, error) {
 		if ctx.Err() != nil {
 			return verdict.Verdict{}, ctx.Err()
 		}
+		out.fail(err)
+	}
+	if err := image.unchanged(); err != nil {
 		out.fail(err)
 	}
 	v := out.verdict()
@@ -272,17 +271,4 @@ func consoleCheck() check {
 			return evidence, nil
 		},
 	}
-}
-
-func imageDigest(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
