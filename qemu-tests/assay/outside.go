@@ -3,6 +3,7 @@ package assay
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,23 +30,37 @@ func (o stranger) tcp(ctx context.Context, target netip.Addr) (string, error) {
 			want = append(want, uint16(p.Port))
 		}
 	}
-	// First the declared ports alone, as often as a client would try: a busy
-	// machine does not find its router's address in a flood of 65,535.
-	for range synTries {
-		scan, err := o.lab.Internet.ScanTCP(ctx, target, want)
-		if err != nil {
-			return "", err
-		}
-		if _, err := compare(scan, want); err == nil {
-			break
-		}
+	// First the declared ports alone: a busy machine does not find its router's
+	// address in a flood of 65,535. They come once more afterwards, when they were
+	// lost in it.
+	if _, err := o.patiently(ctx, target, want); err != nil {
+		return "", err
 	}
 	scan, err := o.lab.Internet.ScanTCP(ctx, target, internet.AllPorts())
 	if err != nil {
 		return "", err
 	}
+	lost := slices.DeleteFunc(slices.Clone(want), func(port uint16) bool { return scan.State(port) != internet.Filtered })
+	again, err := o.patiently(ctx, target, lost)
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(scan.Answers, again.Answers)
 	o.out.saw("tcp", scan)
 	return compare(scan, want)
+}
+
+// patiently asks ports as often as a client would, until all have answered.
+func (o stranger) patiently(ctx context.Context, target netip.Addr, ports []uint16) (scan internet.Scan, err error) {
+	if len(ports) == 0 {
+		return scan, nil
+	}
+	for range synTries {
+		if scan, err = o.lab.Internet.ScanTCP(ctx, target, ports); err != nil || len(scan.Answers) == len(ports) {
+			return scan, err
+		}
+	}
+	return scan, nil
 }
 
 // synTries is Linux' net.ipv4.tcp_syn_retries.
