@@ -53,6 +53,11 @@ type Loaded struct {
 	paths map[string][]any // to each layer's node
 }
 
+// Finding is about what path leads to in File.
+func (l Loaded) Finding(path []any, message, advice string) Finding {
+	return l.doc.Finding(path, false, message, advice)
+}
+
 // At returns where an option of a layer stands in File; nil is the layer
 // itself. It is false for a layer that has no place there.
 func (l Loaded) At(layer string, option []any) (Position, bool) {

@@ -6,13 +6,28 @@ import (
 	"strings"
 
 	"ingot/config"
+	"ingot/config/document"
 	"ingot/fault"
 	"ingot/ignition"
 	"ingot/layers/system"
+	"ingot/qemu-tests/assay"
 )
 
-// load reads a folder's ingot.yaml. Mistakes in it are the error.
+// load reads a folder's ingot.yaml. Mistakes in it are the error, a required
+// check that does not exist among them: which there are depends on the plan.
 func (c *console) load(dir string) (config.Loaded, error) {
+	loaded, err := c.read(dir)
+	if err != nil {
+		return loaded, err
+	}
+	if list := required(loaded); len(list) > 0 {
+		return loaded, fault.Input(findings(list))
+	}
+	return loaded, nil
+}
+
+// read does the same, and takes the required checks as they are.
+func (c *console) read(dir string) (config.Loaded, error) {
 	loaded, list, err := config.Load(dir, system.Layer{})
 	switch {
 	case err != nil:
@@ -22,6 +37,23 @@ func (c *console) load(dir string) (config.Loaded, error) {
 	}
 	c.detail("%s: layers %s, digest %s", loaded.File, strings.Join(loaded.Plan.LayerNames, ", "), loaded.Digest)
 	return loaded, nil
+}
+
+// required are the names in test.require that mean nothing for the plan.
+func required(loaded config.Loaded) []config.Finding {
+	var list []config.Finding
+	for i, name := range loaded.Test.Require {
+		selection := assay.Selection{Also: []string{name}}
+		if _, err := selection.Needs(loaded.Plan); err == nil {
+			continue
+		}
+		advice := "ingot test --list has the names of all"
+		if near := document.Nearest(name, assay.Names(loaded.Plan)); near != "" {
+			advice = fmt.Sprintf("did you mean %s?", near)
+		}
+		list = append(list, loaded.Finding([]any{"test", "require", i}, fmt.Sprintf("this image has no check %q", name), advice))
+	}
+	return list
 }
 
 // located brings what Ignition does not accept back to the layer's place in

@@ -141,7 +141,7 @@ func (f testFlags) options(c *console) (assay.Options, error) {
 
 // listChecks shows what an assay can look at, without making one.
 func (c *console) listChecks(dir string) error {
-	loaded, err := c.load(dir)
+	loaded, err := c.read(dir)
 	if err != nil {
 		return err
 	}

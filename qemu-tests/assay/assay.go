@@ -104,6 +104,7 @@ type run struct {
 	fingerprint string
 	before      memory // of the machine, before its reboot
 	moment      *moment
+	repeated    bool // scenarios that failed are played once more
 }
 
 func (r *run) say(format string, a ...any) {

@@ -133,6 +133,15 @@ func List(plan layers.Plan) []Listed {
 	return list
 }
 
+// Names are the ids of what an assay of a plan can look at.
+func Names(plan layers.Plan) []string {
+	var list []string
+	for _, c := range catalogue(plan) {
+		list = append(list, c.id)
+	}
+	return list
+}
+
 func (c check) suite() string {
 	switch c.stage {
 	case scenarios:

@@ -165,7 +165,7 @@ func (out *record) flaky(id string) {
 	defer out.mu.Unlock()
 	r := out.results[id]
 	r.Class = verdict.Flake
-	r.Problem += " (it held when it was made again on the machine as it was before: a flake, which is no pass)"
+	r.Problem += " (it held when it was made again: a flake, which is no pass)"
 	out.results[id] = r
 }
 

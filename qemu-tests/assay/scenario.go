@@ -51,10 +51,10 @@ type scene struct {
 	spoiledImage string
 }
 
-// allScenarios are those of the suite verdict.Full.
+// allScenarios are those of the suite verdict.Full, the longest first.
 func allScenarios() []scenario {
 	var list []scenario
-	for _, part := range [][]scenario{bootScenarios(), sourceScenarios(), runningScenarios(), powerScenarios(), bitScenarios()} {
+	for _, part := range [][]scenario{powerScenarios(), bootScenarios(), sourceScenarios(), runningScenarios(), bitScenarios()} {
 		list = append(list, part...)
 	}
 	return list
@@ -74,6 +74,9 @@ func (s scenario) on(ctx context.Context, r *run, spoil func(*scene)) (evidence 
 	name := s.id
 	if spoil != nil {
 		name += "-sabotaged"
+	}
+	if r.repeated {
+		name += "-again" // what the first left behind is not overwritten
 	}
 	lab, err := r.lab.Another(name, nil)
 	if err != nil {
@@ -244,20 +247,21 @@ func (r *run) scenarios(ctx context.Context) {
 	}
 	places, why := vm.Places()
 	r.say("%d scenarios, %d at a time (%s), about %d minutes", len(list), places, why, 1+seconds/places/60)
-	queue := make(chan check)
-	var players sync.WaitGroup
-	for range places {
-		players.Go(func() {
-			for c := range queue {
-				r.out.one(ctx, r.audience(), c)
-			}
-		})
+	r.out.askMany(ctx, r.audience(), scenarios, places)
+	r.replay(ctx)
+}
+
+// replay plays what failed once more: a scenario that holds now is a flake,
+// which tells its finder where to look.
+func (r *run) replay(ctx context.Context) {
+	for _, c := range r.out.failures(scenarios) {
+		r.say("%s failed; once more", c.id)
+		second := r.audience()
+		second.repeated = true
+		if second.judge(ctx, c).Result == verdict.Passed {
+			r.out.flaky(c.id)
+		}
 	}
-	for _, c := range list {
-		queue <- c
-	}
-	close(queue)
-	players.Wait()
 }
 
 // audience is a run without a machine, for scenarios.

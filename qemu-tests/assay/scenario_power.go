@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"ingot/layers"
-	"ingot/qemu-tests/vm"
 )
 
 // cuts is how often the power goes in each of the two scenarios.
@@ -131,37 +128,12 @@ func (s *scene) cutAtRandom(ctx context.Context, since time.Time, span time.Dura
 // recover boots a machine from each disk. Those that had an identity must have
 // the same one.
 func (s *scene) recover(ctx context.Context, list []cut, before *memory) (string, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var wait sync.WaitGroup
-	var mu sync.Mutex
-	var failed []error
-	queue := make(chan int)
-	places, _ := vm.Places()
-	for range places {
-		wait.Go(func() {
-			for i := range queue {
-				if err := s.comesUp(ctx, i, list[i], before); err != nil {
-					mu.Lock()
-					failed = append(failed, fmt.Errorf("power cut after %.2f s (seed %d): %w", list[i].at.Seconds(), s.seed, err))
-					mu.Unlock()
-					cancel() // one is enough
-				}
-			}
-		})
-	}
-	for i := range list {
-		if ctx.Err() != nil {
-			break
+	for i, c := range list {
+		if err := s.comesUp(ctx, i, c, before); err != nil {
+			return "", fmt.Errorf("power cut after %.2f s (seed %d): %w", c.at.Seconds(), s.seed, err)
 		}
-		queue <- i
 	}
-	close(queue)
-	wait.Wait()
-	if len(failed) > 0 {
-		return "", failed[0]
-	}
-	last := slices.MaxFunc(list, func(a, b cut) int { return int(a.at - b.at) })
+	last := list[len(list)-1]
 	return fmt.Sprintf("%d cuts up to %.1f s, each followed by a boot, seed %d", len(list), last.at.Seconds(), s.seed), nil
 }
 

@@ -121,7 +121,7 @@ func playNoUserData(ctx context.Context, s *scene) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.staysSilent(ctx)
+	return s.silent(ctx)
 }
 
 // hostile are texts that are no instance config, and what the machine must say.
@@ -155,38 +155,47 @@ func playHostileUserData(ctx context.Context, s *scene) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.staysSilent(ctx)
+	return s.silent(ctx)
 }
 
-// staysSilent knocks at every port and wants no frame at all since: not even to
-// have an address. The scans of the standard assay are the positive control.
-func (s *scene) staysSilent(ctx context.Context) (string, error) {
-	since := s.lab.Internet.Mark()
-	for _, target := range []netip.Addr{s.lab.Machine.IPv4(), s.lab.Machine.IPv6()} {
-		knocking, cancel := s.within(ctx, 2*time.Second)
-		scan, err := s.lab.Internet.ScanTCP(knocking, target, internet.AllPorts())
-		cancel()
-		// A card that the guest never switched on takes no frames: the scan
-		// cannot even be delivered.
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return "", err
-		}
-		if len(scan.Answers) > 0 {
-			return "", unmet("%s answers on %d ports", target, len(scan.Answers))
-		}
-	}
-	n, err := s.lab.Internet.Count(since, func(f internet.Frame) bool { return f.Direction == internet.FromMachine })
-	if err != nil {
+// silent wants the machine to have asked for a config, and to send nothing from
+// now on.
+func (s *scene) silent(ctx context.Context) (string, error) {
+	if err := s.machine.staysSilent(ctx, s.lab.Internet.Mark()); err != nil {
 		return "", err
-	}
-	if n > 0 {
-		return "", unmet("the machine sends: %d frames", n)
 	}
 	asked, err := s.onlyAsks()
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("said why, asked for a metadata service in %d packets, then sent nothing", asked), s.noAlarms()
+}
+
+// staysSilent knocks at every port and wants no frame at all from the machine
+// since the mark, not even to have an address. The scans of the standard assay
+// are the positive control.
+func (m *Booted) staysSilent(ctx context.Context, since internet.Mark) error {
+	for _, target := range []netip.Addr{m.lab.Machine.IPv4(), m.lab.Machine.IPv6()} {
+		knocking, cancel := context.WithTimeout(ctx, m.lab.Timeout(2*time.Second))
+		scan, err := m.lab.Internet.ScanTCP(knocking, target, internet.AllPorts())
+		cancel()
+		// A card that the guest never switched on takes no frames: the scan
+		// cannot even be delivered.
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if len(scan.Answers) > 0 {
+			return unmet("%s answers on %d ports", target, len(scan.Answers))
+		}
+	}
+	n, err := m.lab.Internet.Count(since, func(f internet.Frame) bool { return f.Direction == internet.FromMachine })
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return unmet("the machine sends: %d frames", n)
+	}
+	return nil
 }
 
 // onlyAsks wants nothing from the machine since it was powered on but what it
