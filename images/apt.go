@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -187,7 +188,9 @@ func parseStanzas(out string, paths map[string]string) ([]Package, error) {
 		if err != nil || len(f["SHA256"]) != 64 {
 			return nil, fmt.Errorf("apt has no size and SHA-256 for %s", spec)
 		}
-		found[spec] = Package{Name: f["Package"], Version: f["Version"], Arch: f["Architecture"], SHA256: f["SHA256"], Size: size, Path: path}
+		p := Package{Name: f["Package"], Version: f["Version"], Arch: f["Architecture"], SHA256: f["SHA256"], Size: size, Path: path}
+		p.Source, p.SourceVersion = sourceOf(f)
+		found[spec] = p
 	}
 	packages := make([]Package, 0, len(paths))
 	for spec := range paths {
@@ -199,6 +202,13 @@ func parseStanzas(out string, paths map[string]string) ([]Package, error) {
 	}
 	slices.SortFunc(packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
 	return packages, nil
+}
+
+// sourceOf is the name and version of a package's source, which the field Source
+// has where they are others than its own: "name" or "name (version)".
+func sourceOf(f map[string]string) (name, version string) {
+	name, version, _ = strings.Cut(f["Source"], " ")
+	return cmp.Or(name, f["Package"]), cmp.Or(strings.Trim(version, "()"), f["Version"])
 }
 
 // fields reads the one-line fields of a control stanza.

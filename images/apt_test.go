@@ -52,7 +52,7 @@ func TestParseURIsRefuses(t *testing.T) {
 }
 
 const stanzas = `Package: zlib1g
-Source: zlib
+Source: zlib (1:1.2-9)
 Version: 1:1.3-1
 Architecture: amd64
 Description: compression library
@@ -83,8 +83,8 @@ func TestParseStanzas(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Package{
-		{Name: "bash", Version: "5.2", Arch: "amd64", SHA256: digits("d"), Size: 7, Path: "debian/b.deb"},
-		{Name: "zlib1g", Version: "1:1.3-1", Arch: "amd64", SHA256: digits("c"), Size: 88720, Path: "debian/z.deb"},
+		{Name: "bash", Version: "5.2", Arch: "amd64", SHA256: digits("d"), Size: 7, Path: "debian/b.deb", Source: "bash", SourceVersion: "5.2"},
+		{Name: "zlib1g", Version: "1:1.3-1", Arch: "amd64", SHA256: digits("c"), Size: 88720, Path: "debian/z.deb", Source: "zlib", SourceVersion: "1:1.2-9"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -36,7 +36,7 @@ type Lock struct {
 }
 
 // lockVersion changes when an old lock can no longer be read.
-const lockVersion = 1
+const lockVersion = 2
 
 // Package is one .deb.
 type Package struct {
@@ -46,6 +46,10 @@ type Package struct {
 	SHA256  string `yaml:"sha256"`
 	Size    int64  `yaml:"size"` // bytes
 	Path    string `yaml:"path"` // below the mirror, "debian/pool/…"
+	// Source and SourceVersion are what it was built from: Debian's bugs and
+	// vulnerabilities are those of source packages.
+	Source        string `yaml:"source"`
+	SourceVersion string `yaml:"sourceVersion"`
 }
 
 // Accounts are the numbers that packages' maintainer scripts gave out. State
@@ -106,7 +110,7 @@ func (l Lock) check() error {
 	}
 	for _, packages := range l.Trees {
 		for _, p := range packages {
-			if p.Name == "" || p.Version == "" || p.Arch == "" || p.Size <= 0 || !filepath.IsLocal(p.Path) || !strings.HasSuffix(p.Path, ".deb") || !hexDigest.MatchString(p.SHA256) {
+			if p.Name == "" || p.Version == "" || p.Arch == "" || p.Source == "" || p.SourceVersion == "" || p.Size <= 0 || !filepath.IsLocal(p.Path) || !strings.HasSuffix(p.Path, ".deb") || !hexDigest.MatchString(p.SHA256) {
 				return fmt.Errorf("the entry of the package %q is not complete", p.Name)
 			}
 		}

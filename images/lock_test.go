@@ -14,7 +14,7 @@ import (
 func digits(c string) string { return strings.Repeat(c, 64) }
 
 func newPackage(name string) Package {
-	return Package{Name: name, Version: "1:2.3~rc1-4+b1", Arch: "amd64", SHA256: digits("a"), Size: 42, Path: "debian/pool/main/x/" + name + "_2.3.deb"}
+	return Package{Name: name, Version: "1:2.3~rc1-4+b1", Arch: "amd64", SHA256: digits("a"), Size: 42, Path: "debian/pool/main/x/" + name + "_2.3.deb", Source: name, SourceVersion: "1:2.3~rc1-4"}
 }
 
 func newLock() Lock {
