@@ -43,13 +43,14 @@ type Package struct {
 	Name    string `yaml:"name"`
 	Version string `yaml:"version"`
 	Arch    string `yaml:"arch"`
-	SHA256  string `yaml:"sha256"`
-	Size    int64  `yaml:"size"` // bytes
-	Path    string `yaml:"path"` // below the mirror, "debian/pool/…"
 	// Source and SourceVersion are what it was built from: Debian's bugs and
 	// vulnerabilities are those of source packages.
 	Source        string `yaml:"source"`
 	SourceVersion string `yaml:"sourceVersion"`
+	SHA256        string `yaml:"sha256"`
+	Size          int64  `yaml:"size"` // bytes
+	// Path is the last: half a file is known by its missing end.
+	Path string `yaml:"path"` // below the mirror, "debian/pool/…"
 }
 
 // Accounts are the numbers that packages' maintainer scripts gave out. State

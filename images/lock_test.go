@@ -89,8 +89,8 @@ func TestBrokenLocks(t *testing.T) {
 	}
 	for _, tc := range []struct{ name, content, want string }{
 		{"empty", "", "version 0"},
-		{"an older version", replace("version: 1", "version: 0"), "version 0 and this ingot writes 1"},
-		{"a newer version with new keys", replace("version: 1", "version: 2\nsigned: true"), "version 2 and this ingot writes 1"},
+		{"an older version", replace("version: 2", "version: 0"), "version 0 and this ingot writes 2"},
+		{"a newer version with new keys", replace("version: 2", "version: 3\nsigned: true"), "version 3 and this ingot writes 2"},
 		{"an unknown key", replace("suite:", "suit: trixie\nsuite:"), `unknown field "suit"`},
 		{"an unknown key in a package", replace("arch:", "architecture: all\n    arch:"), `unknown field "architecture"`},
 		{"a key twice", replace("suite: trixie", "suite: trixie\nsuite: trixie"), "already defined"},
