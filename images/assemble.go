@@ -60,9 +60,9 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 // diskKey covers what this program itself writes, too: another version of it
 // must not find this one's disk.
 func diskKey(root sealed, slot, epoch int64, initrd string, t trees) (string, error) {
-	table := newLayout(root.rootHash, slot).table
+	table := newLayout(root.rootHash, slot, 0).table // the size of the root follows from its hash
 	texts := espFiles(bootCode{}, root.rootHash, root.arguments, nil, nil)
-	return digest([]any{"disk", table, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
+	return digest([]any{"disk", table, slot, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
 }
 
 // publish puts the finished image into the output directory in one step.

@@ -68,15 +68,16 @@ type Result struct {
 }
 
 type builder struct {
-	opts   Options
-	ns     namespace
-	stages []StageResult
+	opts    Options
+	ns      namespace
+	modules []string // of the plan
+	stages  []StageResult
 }
 
 // Build makes the image of plan.
 func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) {
 	start := time.Now()
-	b := &builder{opts: opts}
+	b := &builder{opts: opts, modules: plan.Modules}
 	if err := CheckHost(); err != nil {
 		return Result{}, err
 	}
@@ -272,13 +273,13 @@ func writeShared(file, content string) error {
 }
 
 // baseKey depends on the accounts, too: they decide who owns what.
-func baseKey(lock Lock, accounts Accounts) (string, error) {
-	return digest([]any{"base", lock.Suite, lock.Epoch, lock.Trees[TreeImage], accounts, scriptDigest("tree", "base")})
+func baseKey(lock Lock, accounts Accounts, modules []string) (string, error) {
+	return digest([]any{"base", lock.Suite, lock.Epoch, lock.Trees[TreeImage], accounts, moduleList(modules), scriptDigest("tree", "base")})
 }
 
 // base installs the image's packages and removes what belongs to no machine.
 func (b *builder) base(ctx context.Context, lock Lock) (string, string, error) {
-	key, err := baseKey(lock, lock.Accounts)
+	key, err := baseKey(lock, lock.Accounts, b.modules)
 	if err != nil {
 		return "", "", err
 	}
@@ -287,7 +288,7 @@ func (b *builder) base(ctx context.Context, lock Lock) (string, string, error) {
 			return err
 		}
 		return b.ns.run(ctx, script{Name: "base", Log: b.opts.Log, Env: map[string]string{
-			"TREE": filepath.Join(dir, "tree"), "OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch),
+			"TREE": filepath.Join(dir, "tree"), "OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch), "MODULES": moduleList(b.modules),
 		}})
 	})
 	return dir, key, err

@@ -32,9 +32,20 @@ type parts struct {
 	verity   string // file
 }
 
+func (p parts) layout() (layout, error) {
+	root, err := os.Stat(p.root)
+	if err != nil {
+		return layout{}, err
+	}
+	return newLayout(p.rootHash, p.slot, root.Size()), nil
+}
+
 // writeDisk assembles the disk in a new sparse file.
 func writeDisk(file string, p parts) error {
-	l := newLayout(p.rootHash, p.slot)
+	l, err := p.layout()
+	if err != nil {
+		return err
+	}
 	if err := writeTableAndESP(file, l, p); err != nil {
 		return err
 	}

@@ -92,6 +92,15 @@ func change(t *testing.T, file string, offset int64, b ...byte) {
 	}
 }
 
+func layoutOf(t *testing.T, p parts) layout {
+	t.Helper()
+	l, err := p.layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func TestSgdiskAcceptsTheTable(t *testing.T) {
 	t.Parallel()
 	p := fakeParts(t)
@@ -131,7 +140,7 @@ func TestSgdiskAcceptsTheTable(t *testing.T) {
 func TestFsckAcceptsTheESP(t *testing.T) {
 	t.Parallel()
 	disk := newDisk(t, fakeParts(t))
-	esp := cut(t, disk, newLayout(digits("a"), 64*mib).start(espIndex), espBytes)
+	esp := cut(t, disk, newLayout(digits("a"), 64*mib, mib).start(espIndex), espBytes)
 	if out, err := foreign(t, "fsck.vfat", "-n", "-v", esp); err != nil || strings.Contains(out, "Dirty") {
 		t.Errorf("fsck.vfat: %v\n%s", err, out)
 	}
@@ -145,7 +154,7 @@ func TestMtoolsReadTheESP(t *testing.T) {
 	t.Parallel()
 	p := fakeParts(t)
 	disk := newDisk(t, p)
-	at := fmt.Sprintf("%s@@%d", disk, newLayout(p.rootHash, p.slot).start(espIndex))
+	at := fmt.Sprintf("%s@@%d", disk, layoutOf(t, p).start(espIndex))
 	list, err := foreign(t, "mdir", "-i", at, "-/", "-b", "::")
 	if err != nil {
 		t.Fatalf("mdir: %v\n%s", err, list)
@@ -210,7 +219,7 @@ func sameBytes(t *testing.T, a, b string) bool {
 func TestPartitionsHoldTheirFiles(t *testing.T) {
 	t.Parallel()
 	p := fakeParts(t)
-	disk, l := newDisk(t, p), newLayout(p.rootHash, p.slot)
+	disk, l := newDisk(t, p), layoutOf(t, p)
 	for index, file := range map[int]string{rootIndex: p.root, verityIndex: p.verity} {
 		want, err := os.ReadFile(file)
 		if err != nil {
@@ -231,7 +240,7 @@ func TestPartitionsHoldTheirFiles(t *testing.T) {
 func TestBootCode(t *testing.T) {
 	t.Parallel()
 	p := fakeParts(t)
-	disk, l := newDisk(t, p), newLayout(p.rootHash, p.slot)
+	disk, l := newDisk(t, p), layoutOf(t, p)
 	b, err := os.ReadFile(cut(t, disk, 0, 2*mib))
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +270,6 @@ func TestWriteDiskRefuses(t *testing.T) {
 		"a core image larger than its partition": func(p *parts) { p.boot.core = make([]byte, biosBytes+1) },
 		"no root":                                func(p *parts) { p.root += "-missing" },
 		"no verity":                              func(p *parts) { p.verity += "-missing" },
-		"a root larger than slot":                func(p *parts) { grow(t, p.root, p.slot+1) },
 		"a tree larger than its partition":       func(p *parts) { grow(t, p.verity, p.slot/64+1) },
 	} {
 		p := fakeParts(t)

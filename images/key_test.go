@@ -113,11 +113,12 @@ func TestBaseKey(t *testing.T) {
 		Epoch    int64
 		Packages []Package
 		Accounts Accounts
+		Modules  []string
 	}
 	lock := newLock()
-	in := inputs{lock.Suite, lock.Epoch, lock.Trees[TreeImage], lock.Accounts}
+	in := inputs{lock.Suite, lock.Epoch, lock.Trees[TreeImage], lock.Accounts, []string{"xfs"}}
 	wantEveryKeyNew(t, in, func(in inputs) (string, error) {
-		return baseKey(Lock{Suite: in.Suite, Epoch: in.Epoch, Trees: map[Tree][]Package{TreeImage: in.Packages}}, in.Accounts)
+		return baseKey(Lock{Suite: in.Suite, Epoch: in.Epoch, Trees: map[Tree][]Package{TreeImage: in.Packages}}, in.Accounts, in.Modules)
 	})
 }
 

@@ -23,8 +23,8 @@ const (
 const (
 	biosIndex = iota + 1
 	espIndex
-	rootIndex
 	verityIndex
+	rootIndex
 )
 
 // layout is where everything is on the disk.
@@ -33,9 +33,11 @@ type layout struct {
 	bytes int64
 }
 
-// newLayout places the four partitions that a shipped disk has. systemd-repart
-// adds root-b, verity-b and var on the machine's own disk.
-func newLayout(rootHash string, slot int64) layout {
+// newLayout places the four partitions that a shipped disk has, for a root file
+// system of so many bytes and slots of so many. The root comes last and ends with
+// its data, so that an image is no larger than what is in it: on the machine's
+// own disk systemd-repart grows it to the slot, and adds root-b, verity-b and var.
+func newLayout(rootHash string, slot, root int64) layout {
 	var l layout
 	next := int64(mib)
 	add := func(index int, name string, kind gpt.Type, size int64, id string) {
@@ -48,8 +50,8 @@ func newLayout(rootHash string, slot int64) layout {
 	l.table = &gpt.Table{LogicalSectorSize: sectorSize, PhysicalSectorSize: sectorSize, ProtectiveMBR: true, GUID: derivedUUID("disk", rootHash)}
 	add(biosIndex, "bios", gpt.BIOSBoot, biosBytes, derivedUUID("bios", rootHash))
 	add(espIndex, "esp", gpt.EFISystemPartition, espBytes, derivedUUID("esp", rootHash))
-	add(rootIndex, "root-a", gpt.LinuxRootX86_64, slot, hashUUID(rootHash[:32]))
 	add(verityIndex, "verity-a", linuxRootVerityX86_64, layers.VerityBytes(slot), hashUUID(rootHash[32:]))
+	add(rootIndex, "root-a", gpt.LinuxRootX86_64, (root+mib-1)/mib*mib, hashUUID(rootHash[:32]))
 	l.bytes = next + mib // the backup table
 	return l
 }

@@ -6,13 +6,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ingot/layers"
 )
 
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	const hash = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
 	for _, slot := range []int64{512 * mib, 2048 * mib, 1500 * mib} {
-		l := newLayout(hash, slot)
+		l := newLayout(hash, slot, 100*mib-1)
 		end := uint64(mib / sectorSize) // the first MiB holds the table
 		for i, p := range l.table.Partitions {
 			if p.Index != i+1 || p.Start != end || p.Start%(mib/sectorSize) != 0 {
@@ -27,11 +29,11 @@ func TestLayout(t *testing.T) {
 		if last := uint64(l.bytes / sectorSize); l.bytes%sectorSize != 0 || end+33 > last {
 			t.Errorf("slot %d: the last partition ends at sector %d of %d", slot, end, last)
 		}
-		if l.start(rootIndex) != 258*mib || l.start(verityIndex) != 258*mib+slot {
-			t.Errorf("slot %d: root at %d, verity at %d", slot, l.start(rootIndex), l.start(verityIndex))
+		if l.start(verityIndex) != 258*mib || l.start(rootIndex) != 258*mib+layers.VerityBytes(slot) || l.bytes != 359*mib+layers.VerityBytes(slot) {
+			t.Errorf("slot %d: verity at %d, root at %d, %d bytes", slot, l.start(verityIndex), l.start(rootIndex), l.bytes)
 		}
 	}
-	l := newLayout(hash, 512*mib)
+	l := newLayout(hash, 512*mib, mib)
 	for index, want := range map[int]string{
 		rootIndex:   "00112233-4455-6677-8899-AABBCCDDEEFF",
 		verityIndex: "01234567-89AB-CDEF-0123-456789ABCDEF",

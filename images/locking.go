@@ -19,7 +19,7 @@ func MakeLock(ctx context.Context, plan layers.Plan, opts Options) (Lock, error)
 	if err := CheckHost(); err != nil {
 		return Lock{}, err
 	}
-	b := &builder{opts: opts}
+	b := &builder{opts: opts, modules: plan.Modules}
 	old, err := ReadLock(opts.LockFile)
 	if err != nil && !errors.Is(err, ErrNoLock) {
 		return Lock{}, fault.Input(err)
@@ -87,7 +87,7 @@ func (b *builder) completeLock(ctx context.Context, lock Lock) (Lock, error) {
 	if lock.Accounts, err = readAccounts(before); err != nil {
 		return Lock{}, err
 	}
-	afterKey, err := baseKey(lock, lock.Accounts)
+	afterKey, err := baseKey(lock, lock.Accounts, b.modules)
 	if err != nil {
 		return Lock{}, err
 	}

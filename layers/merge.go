@@ -88,6 +88,7 @@ func (m *merger) add(layer string, c Contribution) {
 		s.Layer = layer
 		p.SUID = append(p.SUID, s)
 	}
+	p.Modules = append(p.Modules, c.Modules...)
 	for _, r := range c.Removed {
 		r.Layer = layer
 		p.Removed = append(p.Removed, r)

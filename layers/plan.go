@@ -82,6 +82,7 @@ type Contribution struct {
 	Disposable []string  // package paths under /var that may be dropped, path.Match patterns
 	SUID       []SUID    // files that keep their set-user-ID or set-group-ID bit; all others lose it
 	Removed    []Removal // what packages bring and the image must not have
+	Modules    []string  // of the kernel, which would not be in the image otherwise
 	Profiles   []Profile // of AppArmor, for when that layer is on
 	Validators []Validator
 	Checks     []Check
@@ -307,6 +308,7 @@ type Plan struct {
 	Disposable []string
 	SUID       []SUID
 	Removed    []Removal
+	Modules    []string
 	Profiles   []Profile
 	Validators []Validator
 	Checks     []Check
@@ -323,5 +325,8 @@ type Plan struct {
 
 // VerityBytes is the size of the partition for the hash tree of a root slot:
 // one 32-byte hash per 4 KiB block and level is 1/127 of the data; 1/64 leaves
-// room for the superblock.
-func VerityBytes(slot int64) int64 { return slot / 64 }
+// room for the superblock. It is whole MiB, as partitions are.
+func VerityBytes(slot int64) int64 {
+	const mib = 1 << 20
+	return (slot/64 + mib - 1) / mib * mib
+}

@@ -111,7 +111,7 @@ func (s server) verifiers(t *testing.T) {
 			t.Errorf("fsck.vfat does not see a flipped bit in the table:\n%s", out)
 		}
 	})
-	root := s.partition(t, 3, s.rootBytes(t))
+	root := s.partition(t, 4, s.rootBytes(t))
 	t.Run("fsck.erofs", func(t *testing.T) {
 		if out, ok := erofsIsFine(t, root); !ok {
 			t.Errorf("fsck.erofs:\n%s", out)
@@ -124,7 +124,7 @@ func (s server) verifiers(t *testing.T) {
 		flip(t, root, volumeName)
 	})
 	t.Run("veritysetup", func(t *testing.T) {
-		tree := s.partition(t, 4, 1<<40)
+		tree := s.partition(t, 3, 1<<40)
 		verify := func(hash string) (string, error) { return foreign(t, "veritysetup", "verify", root, tree, hash) }
 		if out, err := verify(s.result.RootHash); err != nil {
 			t.Fatalf("veritysetup verify: %v\n%s", err, out)
@@ -176,7 +176,7 @@ func copyInto(t *testing.T, from, to string, offset int64) {
 // blocks of 1<<blkszbits bytes (struct erofs_super_block, fs/erofs/erofs_fs.h).
 func (s server) rootBytes(t *testing.T) int64 {
 	t.Helper()
-	b, err := os.ReadFile(s.partition(t, 3, 4096))
+	b, err := os.ReadFile(s.partition(t, 4, 4096))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 # Turns a freshly installed tree into the base of an image: nothing of the
 # host or of this run in it, /var empty, state and home folders linked to it.
-# TREE: the tree · OUT: where kernel, lists and accounts go · EPOCH
+# TREE: the tree · OUT: where kernel, lists and accounts go · EPOCH ·
+# MODULES: what of the kernel stays, see modules.go
 cd "$TREE"
 
 # What a maintainer script or mmdebstrap made of this machine and this minute.
@@ -32,6 +33,37 @@ kernel=$(echo boot/vmlinuz-*)
 cp "$kernel" "$OUT/vmlinuz"
 echo "${kernel#boot/vmlinuz-}" >"$OUT/kernel-version"
 rm -rf boot/*
+
+# Of the modules, those on the list and what they depend on. "-" and "_" are one
+# letter to the kernel.
+version=${kernel#boot/vmlinuz-}
+echo "$MODULES" | awk '
+	function plain(name) { gsub(/-/, "_", name); return name }
+	function module(path) { sub(/.*\//, "", path); sub(/\.ko.*/, "", path); return plain(path) }
+	kind == "list" {
+		if (sub(/^!/, "")) must[plain($1)]
+		keep[$1 ~ /\/$/ ? $1 : plain($1)]
+		next
+	}
+	{ here[module($1)] }
+	kind == "files" {
+		sub(/:$/, "", $1)
+		folder = $1
+		sub(/^kernel\//, "", folder)
+		sub(/[^\/]*$/, "", folder)
+		all[$1]
+		if (folder in keep || module($1) in keep) for (i = 1; i <= NF; i++) stays[$i]
+	}
+	END {
+		for (name in must) if (!(name in here)) print "no " name
+		for (file in all) if (!(file in stays)) print "rm " file
+	}' kind=list - kind=builtin "usr/lib/modules/$version/modules.builtin" kind=files "usr/lib/modules/$version/modules.dep" >"$OUT/modules"
+missing=$(sed -n 's/^no //p' "$OUT/modules")
+[ -z "$missing" ] || refuse "the kernel $version has no module $missing; correct layers.kernel.allow"
+sed -n 's/^rm //p' "$OUT/modules" | (cd "usr/lib/modules/$version" && xargs rm --)
+rm "$OUT/modules"
+find "usr/lib/modules/$version/kernel" -type d -empty -delete
+chroot . depmod "$version"
 
 # The package database is part of the image, not of its state.
 mkdir -p usr/lib/sysimage

@@ -14,7 +14,7 @@ install -m 0755 "$IGNITION" "$root/usr/bin/ignition"
 export SOURCE_DATE_EPOCH="$EPOCH"
 chroot "$root" dracut --quiet --force --reproducible --no-hostonly --no-hostonly-cmdline \
 	--no-early-microcode --compress "zstd -12 -T1" --kver "$KERNEL" \
-	--modules "bash systemd systemd-initrd systemd-udevd systemd-journald systemd-modules-load systemd-veritysetup dm kernel-modules rootfs-block udev-rules fs-lib base shutdown ingot" \
+	--modules "bash systemd systemd-initrd systemd-udevd systemd-journald systemd-modules-load systemd-veritysetup dm rootfs-block udev-rules fs-lib base shutdown ingot" \
 	--drivers "" --add-drivers "" \
 	/tmp/initrd
 cp "$root/tmp/initrd" "$OUT/initrd"

@@ -6,6 +6,7 @@ package kernel
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,7 +19,8 @@ type Options struct {
 	// Lockdown is how far the kernel is closed to root: integrity (the
 	// default), confidentiality or off.
 	Lockdown Lockdown `yaml:"lockdown"`
-	// Allow are modules that may be loaded although they are on the list.
+	// Allow are modules that are in the image, and may be loaded, although they
+	// are off, or not in an image, otherwise.
 	Allow []string `yaml:"allow"`
 	// IA32 lets 32-bit programs run.
 	IA32 bool `yaml:"ia32"`
@@ -66,10 +68,10 @@ func (l Layer) Validate(layers.Site) []layers.Finding {
 		})
 	}
 	for i, name := range l.Options.Allow {
-		if !isDefaultModule(underscores(name)) {
+		if !moduleName.MatchString(name) {
 			findings = append(findings, layers.Finding{
-				Path: []any{"allow", i}, Message: fmt.Sprintf("%q is not among the modules that are off", clip(name)),
-				Advice: "remove it; docs/configuration.md has the list",
+				Path: []any{"allow", i}, Message: fmt.Sprintf("%q is no name of a kernel module", clip(name)),
+				Advice: "write it as lsmod does, such as xfs",
 			})
 		}
 	}
@@ -95,6 +97,8 @@ func (l Layer) withoutProblems() []layers.Finding {
 	return findings
 }
 
+var moduleName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,55}$`) // MODULE_NAME_LEN of the kernel, less its end
+
 // Contribute implements [layers.Layer].
 func (l Layer) Contribute(layers.Site) layers.Contribution {
 	var arguments []string
@@ -103,6 +107,7 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 	}
 	return layers.Contribution{
 		Packages: []string{"kmod", "libpam-modules"},
+		Modules:  l.Options.Allow,
 		Image: layers.Fragment{
 			KernelArguments: arguments,
 			Files: []layers.File{

@@ -18,12 +18,12 @@ type group struct{ id, why, names string }
 // Not here, because the image or a layer uses them: erofs, ext4, overlay, fat
 // and vfat (the ESP), isofs and sr_mod (cidata and config-2 volumes),
 // qemu_fw_cfg, dm_verity, wireguard, and what containers need (bridge, veth,
-// macvlan, ipvlan, fuse, tun).
+// macvlan, ipvlan, fuse, tun; llc is a part of bridge).
 func defaultModules() []group {
 	return []group{
 		{"protocols", "network protocols that nothing here speaks, each with a history of local root holes",
 			`dccp dccp_ipv4 dccp_ipv6 sctp rds rds_tcp rds_rdma tipc smc kcm af_key l2tp_core l2tp_ip l2tp_ip6 l2tp_ppp
-			ax25 netrom rose x25 lapb decnet econet af_802154 ieee802154 mac802154 6lowpan ipx appletalk psnap p8022 p8023 llc llc2
+			ax25 netrom rose x25 lapb decnet econet af_802154 ieee802154 mac802154 6lowpan ipx appletalk psnap p8022 p8023 llc2
 			can can_raw can_bcm can_gw can_isotp can_j1939 atm phonet caif nfc rxrpc qrtr mctp batman_adv hsr bluetooth
 			mpls_router mpls_iptunnel openvswitch n_hdlc n_gsm slip ppp_generic pppoe pktgen`},
 		{"vsock", "the hypervisor's own way into the machine, around the firewall; systemd would offer SSH on it",
@@ -73,9 +73,3 @@ type blocked struct {
 
 // underscores writes a module's name as the kernel does; modprobe takes both.
 func underscores(name string) string { return strings.ReplaceAll(name, "-", "_") }
-
-func isDefaultModule(name string) bool {
-	return slices.ContainsFunc(defaultModules(), func(g group) bool {
-		return slices.Contains(strings.Fields(g.names), name)
-	})
-}

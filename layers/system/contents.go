@@ -35,6 +35,9 @@ func units() []layers.Unit {
 		enabled("dbus-broker.service", "the bus on which systemd's programs talk", sandbox(busSandbox)),
 		{Name: "ingot-status.service", Enabled: &on, Contents: status, Why: "says on the console what state this machine is in"},
 		{Name: "tmp.mount", Dropins: []layers.Dropin{{Name: "10-ingot.conf", Contents: tmpMount}}, Why: "/tmp is memory, and no program starts from it"},
+		// Packages bring formats for it, and the kernel has no module.
+		{Name: "systemd-binfmt.service", Mask: true, Why: "no file is a program that the kernel does not know"},
+		{Name: "proc-sys-fs-binfmt_misc.automount", Mask: true, Why: "goes with systemd-binfmt"},
 		// It is bound to networkd and would be reported as failed.
 		{Name: "systemd-networkd-persistent-storage.service", Dropins: []layers.Dropin{identity}, Why: "goes with systemd-networkd"},
 	}

@@ -2,6 +2,7 @@ package assay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -167,15 +168,21 @@ func playSmallMemory(ctx context.Context, s *scene) (string, error) {
 	return free + " available when up", err
 }
 
-// minimumDisk is what the image needs at least: itself, the second slot with
-// its hash tree, the smallest state volume, the backup table (docs/image.md).
+// minimumDisk is what the image needs at least: itself with its root grown to
+// the slot, the second slot with its hash tree, the smallest state volume
+// (docs/image.md).
 func (s *scene) minimumDisk() (int64, error) {
-	slot := s.id.Plan.Site.SlotBytes
-	size, err := fileSize(s.opts.Image)
+	table, d, err := partitions(s.opts.Image)
 	if err != nil {
 		return 0, err
 	}
-	return size + slot + layers.VerityBytes(slot) + system.MinVarBytes, nil
+	defer d.Close()
+	root := named(table, "root-a")
+	if root == nil {
+		return 0, errors.New("the image has no partition root-a")
+	}
+	slot := s.id.Plan.Site.SlotBytes
+	return d.Size - root.GetSize() + 2*slot + layers.VerityBytes(slot) + system.MinVarBytes, nil
 }
 
 func playSmallDisk(ctx context.Context, s *scene) (string, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -228,14 +227,6 @@ func isMetadataRequest(f internet.Frame) bool {
 	}
 	to, _ := netip.AddrFromSlice(ip.DstIP.To4())
 	return to == netip.MustParseAddr("169.254.169.254") || to == netip.MustParseAddr("169.254.42.42")
-}
-
-func fileSize(file string) (int64, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
 }
 
 // path is a file of the scene's.

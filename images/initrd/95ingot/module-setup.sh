@@ -13,9 +13,10 @@ depends() {
 
 installkernel() {
 	# The root and the state volume.
-	instmods erofs dm-verity overlay ext4 loop crc32c_generic
+	instmods erofs dm-verity overlay ext4 loop crc32c_generic crc32c_intel sha256_ssse3
 	# Where virtual machines keep their disks.
-	instmods virtio_pci virtio_blk virtio_scsi sd_mod nvme ahci ata_piix xen-blkfront hv_storvsc vmw_pvscsi mptspi
+	instmods virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod nvme ahci ata_piix ata_generic
+	instmods xen-blkfront xen-scsifront hv_storvsc vmw_pvscsi mptspi BusLogic
 	# Where the instance config comes from.
 	instmods qemu_fw_cfg sr_mod iso9660 vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8
 	# The metadata service, and the lock on the network that it is asked over.

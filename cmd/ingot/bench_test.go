@@ -1,0 +1,333 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"ingot/images"
+)
+
+var benchReport = flag.String("bench-report", "", "TestBuildTimes runs, and writes what it measured to this file")
+
+// How often each kind of build is timed; the median counts.
+const (
+	coldRuns = 3
+	warmRuns = 7
+)
+
+// series is one kind of build, timed.
+type series struct {
+	what    string
+	seconds []float64
+}
+
+func (s series) median() float64 {
+	sorted := slices.Sorted(slices.Values(s.seconds))
+	return sorted[len(sorted)/2]
+}
+
+// bench collects what is measured.
+type bench struct {
+	t       *testing.T
+	server  server
+	builder string // name of the foreign builder, empty when there is none
+	ours    []series
+	theirs  []series
+	peakMiB float64 // of memory, our worst build
+	notes   []string
+}
+
+// TestBuildTimes times builds of the example, and mkosi's of the same packages
+// in the same run where mkosi is installed. "make bench" runs it.
+func TestBuildTimes(t *testing.T) {
+	if *benchReport == "" {
+		t.Skip("it takes a quarter of an hour and wants a quiet machine; make bench runs it")
+	}
+	b := &bench{t: t, server: newServer(t)}
+	b.cold()
+	b.warm()
+	b.same()
+	b.release()
+	b.mkosi()
+	if err := renameio.WriteFile(*benchReport, b.report(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("\n%s", b.report())
+}
+
+// timed runs a build and remembers how long it took, and the most memory that
+// it and its programs had at once.
+func (b *bench) timed(s *series, cmd *exec.Cmd) outcome {
+	b.t.Helper()
+	stop := make(chan struct{})
+	peak := make(chan float64)
+	go func() {
+		most := 0.0
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				peak <- most
+				return
+			case <-tick.C:
+				if cmd.Process != nil {
+					most = max(most, memoryOf(cmd.Process.Pid))
+				}
+			}
+		}
+	}()
+	start := time.Now()
+	o := finish(b.t, cmd)
+	s.seconds = append(s.seconds, time.Since(start).Seconds())
+	close(stop)
+	if most := <-peak; strings.HasSuffix(cmd.Path, "/ingot") {
+		b.peakMiB = max(b.peakMiB, most)
+	}
+	if o.code != 0 {
+		b.t.Fatalf("%v: exit code %d\n%s", cmd.Args, o.code, o.stderr)
+	}
+	return o
+}
+
+// memoryOf is what a process and all below it have in memory, in MiB: the
+// proportional set size (proc_pid_smaps(5)), which counts shared pages once.
+func memoryOf(pid int) float64 {
+	kib := 0.0
+	rollup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)) // it may have ended
+	for line := range bytes.Lines(rollup) {
+		if f := strings.Fields(string(line)); len(f) > 1 && f[0] == "Pss:" {
+			kib, _ = strconv.ParseFloat(f[1], 64)
+		}
+	}
+	total := kib / 1024
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		children, _ := os.ReadFile(list)
+		for child := range strings.FieldsSeq(string(children)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				total += memoryOf(n)
+			}
+		}
+	}
+	return total
+}
+
+func (b *bench) add(s series) { b.ours = append(b.ours, s) }
+
+// cold builds in an empty cache that has the packages.
+func (b *bench) cold() {
+	s := series{what: "cold, packages in the cache"}
+	for range coldRuns {
+		cache := filepath.Join(b.t.TempDir(), "cache")
+		if out, err := exec.Command("sh", "-c", `mkdir -p "$2" && { cp -al "$1/debs" "$2/debs" 2>/dev/null || cp -a "$1/debs" "$2/debs"; }`, "sh", b.server.cache, cache).CombinedOutput(); err != nil {
+			b.t.Fatalf("%v: %s", err, out)
+		}
+		b.timed(&s, ingot(b.t, cache, "build", "--locked", b.server.copy(b.t)))
+		if out, err := exec.Command("rm", "-rf", cache).CombinedOutput(); err != nil {
+			b.t.Fatalf("%v: %s", err, out)
+		}
+	}
+	b.add(s)
+}
+
+// warm changes one line of ingot.yaml each time.
+func (b *bench) warm() {
+	s := series{what: "one line of ingot.yaml changed"}
+	dir := b.server.copy(b.t)
+	for i := range warmRuns {
+		replace(b.t, dir, why(i-1), why(i))
+		o := b.timed(&s, ingot(b.t, b.server.cache, "build", "--json", "--locked", dir))
+		if got := redone(built(b.t, o)); !slices.Equal(got, []string{"root", "disk"}) {
+			b.t.Errorf("a changed line redoes %q", got)
+		}
+	}
+	b.add(s)
+}
+
+// why is the line that changes: the reason for a port, which the rules have as a
+// comment. It is another in every run of the benchmark, as the cache stays.
+func why(i int) string {
+	if i < 0 {
+		return "HTTPS reverse proxy"
+	}
+	return fmt.Sprintf("HTTPS reverse proxy %d %d", os.Getpid(), i)
+}
+
+// same builds again what is there.
+func (b *bench) same() {
+	s := series{what: "nothing changed"}
+	for range warmRuns {
+		o := b.timed(&s, ingot(b.t, b.server.cache, "build", "--json", "--locked", b.server.dir))
+		if got := redone(built(b.t, o)); len(got) > 0 {
+			b.t.Errorf("without a change %q are redone", got)
+		}
+	}
+	b.add(s)
+	v := series{what: "ingot validate"}
+	for range warmRuns {
+		b.timed(&v, ingot(b.t, b.server.cache, "validate", b.server.dir))
+	}
+	b.add(v)
+}
+
+// release tells how large the image is, as built for a release.
+func (b *bench) release() {
+	s := series{what: "release profile, one line changed"}
+	dir := b.server.copy(b.t)
+	replace(b.t, dir, why(-1), why(warmRuns))
+	r := built(b.t, b.timed(&s, ingot(b.t, b.server.cache, "build", "--json", "--locked", "--release", dir)))
+	b.add(s)
+	upload := r.Image + ".zst"
+	if out, err := exec.Command("zstd", "-q", "-T0", "-12", r.Image, "-o", upload).CombinedOutput(); err != nil {
+		b.t.Fatalf("%v: %s", err, out)
+	}
+	info, err := os.Stat(upload)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.notes = append(b.notes, fmt.Sprintf("The image in the fast profile: %s, %s on disk. In the release profile: %s, %s on disk, %s as zstd -12.",
+		size(b.server.result.Bytes), size(b.server.result.DiskBytes), size(r.Bytes), size(r.DiskBytes), size(info.Size())))
+}
+
+// mkosi builds a disk of the same packages with mkosi, when it is installed.
+func (b *bench) mkosi() {
+	program, err := exec.LookPath("mkosi")
+	if err != nil {
+		b.notes = append(b.notes, "mkosi is not installed: no ratios.")
+		return
+	}
+	version, err := exec.Command(program, "--version").Output()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.builder = strings.TrimSpace(string(version))
+	lock, err := images.ReadLock(filepath.Join(b.server.dir, images.LockFile))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	dir := b.t.TempDir()
+	write(b.t, filepath.Join(dir, "mkosi.conf"), mkosiConf(lock))
+	changed := filepath.Join(dir, "mkosi.extra/etc/motd")
+	write(b.t, changed, "0\n")
+	build := func(s *series, args ...string) {
+		cmd := exec.CommandContext(b.t.Context(), program, append([]string{"--directory", dir, "--force"}, args...)...)
+		b.timed(s, cmd)
+	}
+	build(&series{}) // tools tree and downloads, which are not timed
+	cold := series{what: "cold, packages in the cache"}
+	for range coldRuns {
+		build(&cold, "--force") // twice: without the cached image
+	}
+	warm := series{what: "one line of ingot.yaml changed"}
+	for i := range warmRuns {
+		write(b.t, changed, fmt.Sprintf("%d\n", i+1))
+		build(&warm)
+	}
+	b.theirs = append(b.theirs, cold, warm)
+	if out, err := exec.Command("du", "-m", filepath.Join(dir, "image.raw")).Output(); err == nil {
+		b.notes = append(b.notes, "mkosi's disk takes "+strings.Fields(string(out))[0]+" MiB.")
+	}
+}
+
+// mkosiConf is a disk with the packages of the lock, incrementally built, from
+// the same mirror. The rest is mkosi's default.
+func mkosiConf(lock images.Lock) string {
+	var names []string
+	for _, p := range lock.Trees[images.TreeImage] {
+		names = append(names, p.Name)
+	}
+	return fmt.Sprintf(`[Distribution]
+Distribution=debian
+Release=%s
+Mirror=%s/debian
+
+[Output]
+Format=disk
+Output=image
+
+[Content]
+Bootable=yes
+WithDocs=no
+Packages=%s
+
+[Build]
+Incremental=yes
+ToolsTree=default
+PackageCacheDirectory=packages
+WithNetwork=no
+`, lock.Suite, lock.Mirror, strings.Join(names, "\n    "))
+}
+
+// report is the page.
+func (b *bench) report() []byte {
+	var s bytes.Buffer
+	fmt.Fprintf(&s, "# Benchmarks\n\nWritten by `make bench` on %d processors (%s). Medians of %d cold builds and of %d others, in seconds; what is fast on one machine is slow on the next, the ratios stay.\n\n",
+		runtime.NumCPU(), processor(), coldRuns, warmRuns)
+	head, rule := "| build | ingot | from | to |", "|---|---|---|---|"
+	if b.builder != "" {
+		head, rule = head+" "+b.builder+" | times |", rule+"---|---|"
+	}
+	fmt.Fprintln(&s, head+"\n"+rule)
+	for _, o := range b.ours {
+		fmt.Fprintf(&s, "| %s | %.2f | %.2f | %.2f |", o.what, o.median(), slices.Min(o.seconds), slices.Max(o.seconds))
+		if b.builder != "" {
+			i := slices.IndexFunc(b.theirs, func(x series) bool { return x.what == o.what })
+			if i >= 0 {
+				fmt.Fprintf(&s, " %.2f | %.1f |", b.theirs[i].median(), b.theirs[i].median()/o.median())
+			} else {
+				fmt.Fprint(&s, " | |")
+			}
+		}
+		fmt.Fprintln(&s)
+	}
+	fmt.Fprintf(&s, "\nA build and its programs had at most %.0f MiB of memory.\n", b.peakMiB)
+	for _, n := range b.notes {
+		fmt.Fprintf(&s, "\n%s\n", n)
+	}
+	fmt.Fprintf(&s, "\nWhere the time of a changed line goes:\n\n%s", b.stages())
+	return s.Bytes()
+}
+
+// stages are the seconds of the last build with a change, stage by stage.
+func (b *bench) stages() string {
+	dir := b.server.copy(b.t)
+	replace(b.t, dir, why(-1), why(warmRuns+1))
+	r := built(b.t, finish(b.t, ingot(b.t, b.server.cache, "build", "--json", "--locked", dir)))
+	var s strings.Builder
+	w := tabwriter.NewWriter(&s, 0, 0, 2, ' ', 0)
+	all := 0.0
+	for _, st := range r.Stages {
+		if !st.Cached {
+			fmt.Fprintf(w, "    %s\t%.2f s\n", st.Name, st.Seconds)
+		}
+		all += st.Seconds
+	}
+	fmt.Fprintf(w, "    the rest\t%.2f s\n", r.Seconds-all)
+	w.Flush()
+	return s.String()
+}
+
+func processor() string {
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range bytes.Lines(info) {
+		if k, v, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(k) == "model name" {
+			return strings.TrimSpace(v)
+		}
+	}
+	return cmp.Or(runtime.GOARCH, "unknown")
+}
