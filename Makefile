@@ -4,7 +4,7 @@ GO ?= go
 cache = $${INGOT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ingot}
 build = $(GO) build -trimpath -buildvcs=false
 
-.PHONY: all setup demo test short sabotage full repeat depth lint clean
+.PHONY: all setup demo test short sabotage full repeat bench depth lint clean
 
 all: ## build the programs into bin/
 	$(build) -o bin/ingot ./cmd/ingot
@@ -32,6 +32,9 @@ full: setup all ## the example's verdict with all scenarios, half an hour
 
 repeat: setup all ## 20 verdicts of the example, which must be equal
 	$(GO) test -timeout 120m -v -run '^TestVerdictRepeats$$' ./qemu-tests/assay -repeat 20
+
+bench: setup all ## builds timed, beside mkosi's of the same packages where that is installed; writes docs/benchmarks.md
+	$(GO) test -timeout 60m -v -run '^TestBuildTimes$$' ./cmd/ingot -bench-report "$(CURDIR)/docs/benchmarks.md"
 
 depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Debian beside it; takes a quarter of an hour
 	bin/ingot test --depth examples/openclaw
