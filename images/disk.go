@@ -42,6 +42,9 @@ func (p parts) layout() (layout, error) {
 
 // writeDisk assembles the disk in a new sparse file.
 func writeDisk(file string, p parts) error {
+	if err := checkESP(p.esp); err != nil {
+		return err
+	}
 	l, err := p.layout()
 	if err != nil {
 		return err
@@ -67,6 +70,19 @@ func writeDisk(file string, p parts) error {
 		return err
 	}
 	return f.Close()
+}
+
+// checkESP refuses a kernel and an initrd that leave the other slot too little
+// room: the next ones may be larger.
+func checkESP(files []espFile) error {
+	total := 0
+	for _, f := range files {
+		total += len(f.contents)
+	}
+	if most := espBytes * maxFill / 100 / 2; total > most {
+		return fmt.Errorf("the kernel, the initrd and the boot loader have %d MiB, and a slot of the ESP has room for %d; this is a limit of Ingot's: say so in an issue", total/mib, most/mib)
+	}
+	return nil
 }
 
 func writeTableAndESP(file string, l layout, p parts) error {

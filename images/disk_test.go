@@ -268,6 +268,7 @@ func TestWriteDiskRefuses(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*parts){
 		"a core image larger than its partition": func(p *parts) { p.boot.core = make([]byte, biosBytes+1) },
+		"a kernel that fills the ESP":            func(p *parts) { p.esp[0].contents = make([]byte, espBytes/2) },
 		"no root":                                func(p *parts) { p.root += "-missing" },
 		"no verity":                              func(p *parts) { p.verity += "-missing" },
 		"a tree larger than its partition":       func(p *parts) { grow(t, p.verity, p.slot/64+1) },

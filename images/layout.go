@@ -16,7 +16,7 @@ const (
 	sectorSize = 512
 
 	biosBytes = 1 * mib
-	espBytes  = 256 * mib
+	espBytes  = 128 * mib // two slots, each of a kernel and an initrd of 35 MiB today
 )
 
 // Partition numbers. GRUB finds its configuration by the ESP's number.

@@ -29,7 +29,7 @@ func TestLayout(t *testing.T) {
 		if last := uint64(l.bytes / sectorSize); l.bytes%sectorSize != 0 || end+33 > last {
 			t.Errorf("slot %d: the last partition ends at sector %d of %d", slot, end, last)
 		}
-		if l.start(verityIndex) != 258*mib || l.start(rootIndex) != 258*mib+layers.VerityBytes(slot) || l.bytes != 359*mib+layers.VerityBytes(slot) {
+		if l.start(verityIndex) != 130*mib || l.start(rootIndex) != 130*mib+layers.VerityBytes(slot) || l.bytes != 231*mib+layers.VerityBytes(slot) {
 			t.Errorf("slot %d: verity at %d, root at %d, %d bytes", slot, l.start(verityIndex), l.start(rootIndex), l.bytes)
 		}
 	}

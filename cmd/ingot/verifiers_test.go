@@ -101,7 +101,7 @@ func (s server) verifiers(t *testing.T) {
 		}
 	})
 	t.Run("fsck.vfat", func(t *testing.T) {
-		esp := s.partition(t, 2, 256<<20)
+		esp := s.partition(t, 2, 128<<20)
 		if out, err := foreign(t, "fsck.vfat", "-n", esp); err != nil {
 			t.Errorf("fsck.vfat: %v\n%s", err, out)
 		}

@@ -87,8 +87,9 @@ cd /
 [ ! -s "$OUT/refused" ] || refuse "the tree holds what an image must not"
 rm "$OUT/refused"
 
-# 6. What the layers added goes to the secret scan.
-tar --create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
+# 6. What the layers added goes to the secret scan. The agent, which is a third of
+# the scan's time, is not theirs.
+tar --exclude=./usr/lib/ingot/ingot-agent --create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
 
 # 7. The sealed root, without extended attributes: a file capability is a set-ID
 # bit that nobody looks for.
