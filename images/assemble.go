@@ -65,28 +65,23 @@ func diskKey(root sealed, slot, epoch int64, initrd string, t trees) (string, er
 	return digest([]any{"disk", table, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
 }
 
-// publish puts the finished image into the output directory in one step.
+// publish puts the finished image into the output directory, unless it is there.
 func (b *builder) publish(dir, rootHash string) (Result, error) {
 	sum, err := os.ReadFile(filepath.Join(dir, "sha256"))
 	if err != nil {
 		return Result{}, err
 	}
-	image := filepath.Join(b.opts.Out, ImageFile)
-	next := image + ".new"
-	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return Result{}, err
-	}
-	if err := reflink(filepath.Join(dir, ImageFile), next); err != nil {
-		return Result{}, fmt.Errorf("write %s: %w", image, err)
-	}
-	if err := os.Rename(next, image); err != nil {
-		return Result{}, err
+	image, sha256 := filepath.Join(b.opts.Out, ImageFile), string(sum[:64])
+	if !b.last.Image.is(image, sha256) {
+		if b.last.Image, err = publishImage(filepath.Join(dir, ImageFile), image, sha256); err != nil {
+			return Result{}, err
+		}
 	}
 	info, err := os.Stat(image)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Image: image, SHA256: string(sum[:64]), RootHash: rootHash, Bytes: info.Size()}
+	r := Result{Image: image, SHA256: sha256, RootHash: rootHash, Bytes: info.Size()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		r.DiskBytes = st.Blocks * 512 // st_blocks counts in 512 bytes, stat(2)
 	}

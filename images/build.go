@@ -36,6 +36,7 @@ type Options struct {
 	Compression string
 	Log         io.Writer      // output of the programs, nil for none
 	Progress    func(Progress) // nil for none
+	Remark      func(string)   // what goes wrong and does not matter, nil for none
 }
 
 // Progress is one step of a running build.
@@ -71,6 +72,7 @@ type builder struct {
 	opts   Options
 	ns     namespace
 	stages []StageResult
+	last   folder // what is known of the last build
 }
 
 // Build makes the image of plan.
@@ -91,6 +93,12 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 		return Result{}, err
 	}
 	defer unlock()
+	if err := opts.Cache.sweep(); err != nil {
+		b.remark("what a killed build left in the cache could not be deleted: %v", err)
+	}
+	if b.last, err = opts.Cache.folder(opts.Out); err != nil {
+		return Result{}, err
+	}
 
 	// 1. What comes from outside.
 	lock, err := b.lock(ctx, plan)
@@ -115,6 +123,9 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
+	if err := b.last.remember(); err != nil {
+		b.remark("the next build will do more than it must: %v", err)
+	}
 	return result, nil
 }
 
@@ -134,6 +145,12 @@ func (b *builder) lockOutput(ctx context.Context) (func(), error) {
 func (b *builder) progress(p Progress) {
 	if b.opts.Progress != nil {
 		b.opts.Progress(p)
+	}
+}
+
+func (b *builder) remark(format string, arguments ...any) {
+	if b.opts.Remark != nil {
+		b.opts.Remark(fmt.Sprintf(format, arguments...))
 	}
 }
 
@@ -211,11 +228,11 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant str
 	if err := b.download(ctx, lock, name); err != nil {
 		return err
 	}
-	repo, err := os.MkdirTemp(filepath.Join(b.opts.Cache.Dir, "tmp"), "repository-")
+	repo, done, err := b.opts.Cache.scratch("repository-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(repo)
+	defer done()
 	if err := repository(ctx, b.opts.Cache.debs(), repo, lock.Suite, packages); err != nil {
 		return err
 	}
@@ -237,6 +254,9 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant str
 // download fetches the packages of a tree that are not in the cache yet, from
 // the mirror asked for now or that of the lock: the digests are the same.
 func (b *builder) download(ctx context.Context, lock Lock, name Tree) error {
+	if err := b.opts.Cache.useDebs(ctx); err != nil {
+		return err
+	}
 	return b.opts.Cache.debs().fetch(ctx, cmp.Or(b.opts.Mirror, lock.Mirror), lock.Trees[name], func(done, total int64) {
 		b.progress(Progress{Stage: "packages", Bytes: done, Of: total})
 	})

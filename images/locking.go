@@ -52,11 +52,11 @@ func (b *builder) makeLock(ctx context.Context, plan layers.Plan, old Lock) (Loc
 	if lock.Mirror == "" {
 		lock.Mirror = DefaultMirror
 	}
-	dir, err := os.MkdirTemp(filepath.Join(b.opts.Cache.Dir, "tmp"), "apt-")
+	dir, done, err := b.opts.Cache.scratch("apt-")
 	if err != nil {
 		return Lock{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	a, err := newApt(ctx, dir, lock.Mirror, lock.Suite)
 	if err != nil {
 		return Lock{}, err

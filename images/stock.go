@@ -78,6 +78,9 @@ func Repository(ctx context.Context, lock Lock, cache Cache, dir string) error {
 		return err
 	}
 	packages := lock.Trees[TreeImage]
+	if err := cache.useDebs(ctx); err != nil {
+		return err
+	}
 	if err := cache.debs().fetch(ctx, lock.Mirror, packages, func(int64, int64) {}); err != nil {
 		return err
 	}
