@@ -2,28 +2,17 @@ package images
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"ingot/layers"
 )
 
 // ImageFile is the name of the image in the output directory.
 const ImageFile = "image.raw"
 
 // disk makes the image file from the sealed root.
-func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees, root sealed) (Result, error) {
-	initrd, err := fileDigest(t.initrd)
-	if err != nil {
-		return Result{}, err
-	}
-	key, err := diskKey(root, plan.Site.SlotBytes, lock.Epoch, initrd, t)
-	if err != nil {
-		return Result{}, err
-	}
-	dir, err := b.stage(ctx, "disk", key, func(dir string) error {
+func (b *builder) disk(ctx context.Context, r recipe, t trees, root sealed) (Result, error) {
+	dir, err := b.stage(ctx, r.diskStage(root.rootHash), func(dir string) error {
 		boot, err := makeBootCode(ctx, t.tools, dir)
 		if err != nil {
 			return err
@@ -38,8 +27,8 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 		}
 		image := filepath.Join(dir, ImageFile)
 		err = writeDisk(image, parts{
-			rootHash: root.rootHash, slot: plan.Site.SlotBytes, epoch: lock.Epoch, boot: boot,
-			esp:  espFiles(boot, root.rootHash, root.arguments, kernel, ramdisk),
+			rootHash: root.rootHash, slot: r.slot, epoch: r.lock.Epoch, boot: boot,
+			esp:  espFiles(boot, root.rootHash, r.arguments, kernel, ramdisk),
 			root: filepath.Join(root.dir, "root.erofs"), verity: filepath.Join(root.dir, "root.verity"),
 		})
 		if err != nil {
@@ -55,14 +44,6 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 		return Result{}, err
 	}
 	return b.publish(dir, root.rootHash)
-}
-
-// diskKey covers what this program itself writes, too: another version of it
-// must not find this one's disk.
-func diskKey(root sealed, slot, epoch int64, initrd string, t trees) (string, error) {
-	table := newLayout(root.rootHash, slot).table
-	texts := espFiles(bootCode{}, root.rootHash, root.arguments, nil, nil)
-	return digest([]any{"disk", table, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
 }
 
 // publish puts the finished image into the output directory, unless it is there.

@@ -2,9 +2,6 @@ package images
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,16 +56,6 @@ func (c Cache) debs() debs { return debs{filepath.Join(c.Dir, "debs")} }
 // useDebs keeps the downloaded packages until this process ends.
 func (c Cache) useDebs(ctx context.Context) error {
 	return c.held.share(ctx, openFolder, c.debs().dir)
-}
-
-// digest is the key of a stage: the SHA-256 of all its inputs as JSON.
-func digest(inputs any) (string, error) {
-	b, err := json.Marshal(inputs)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
 }
 
 // StageResult says what a stage cost.

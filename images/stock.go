@@ -46,11 +46,7 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 	if err != nil {
 		return Stock{}, err
 	}
-	key, err := digest([]any{"stock", lock.Suite, lock.Trees[TreeImage], o.Packages, o.Source, o.Ignition, stockBytes, scriptDigest("stock")})
-	if err != nil {
-		return Stock{}, err
-	}
-	dir, _, err := o.Cache.stage(ctx, "stock", key, func(dir string) error {
+	dir, _, err := o.Cache.stage(ctx, "stock", stockStage(lock, o).key(), func(dir string) error {
 		repo := filepath.Join(dir, "repository")
 		if err := Repository(ctx, lock, o.Cache, repo); err != nil {
 			return err
@@ -69,6 +65,18 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 		Disk: filepath.Join(dir, "disk.raw"), Kernel: filepath.Join(dir, "vmlinuz"), Initrd: filepath.Join(dir, "initrd"),
 		Tree: filepath.Join(dir, "tree"),
 	}, err
+}
+
+func stockStage(lock Lock, o StockOptions) stageID {
+	in := inputs{}
+	in.add("suite", lock.Suite)
+	in.addPackages(lock.Trees[TreeImage])
+	in.add("packages", o.Packages)
+	in.add("source", o.Source)
+	in.add("Ignition", o.Ignition)
+	in.add("bytes", stockBytes)
+	in.addScripts("stock")
+	return stageID{"stock", in}
 }
 
 // Repository lays out in dir a Debian repository of exactly the packages that
