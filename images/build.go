@@ -32,6 +32,9 @@ type Options struct {
 	Agent    string // the ingot-agent program that goes into the image
 	Locked   bool   // refuse to make or change the lock
 	Cache    Cache
+	// CacheBytes is what the cache is pruned to after a build that added to it;
+	// 0 is Cache.MaxBytes, below it nothing is pruned.
+	CacheBytes int64
 	// Compression is mkfs.erofs' -z argument, empty is FastCompression.
 	Compression string
 	Log         io.Writer      // output of the programs, nil for none
@@ -130,7 +133,23 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err := b.last.remember(); err != nil {
 		b.remark("the next build will do more than it must: %v", err)
 	}
+	b.prune(ctx)
 	return result, nil
+}
+
+// prune keeps the cache from growing for ever. What goes has not been used for
+// longest, and never what this build used.
+func (b *builder) prune(ctx context.Context) {
+	if b.opts.CacheBytes < 0 || !slices.ContainsFunc(b.stages, func(s StageResult) bool { return !s.Cached }) {
+		return
+	}
+	pruned, err := b.opts.Cache.Prune(ctx, PruneOptions{MaxBytes: b.opts.CacheBytes})
+	if err != nil && ctx.Err() == nil {
+		b.remark("the cache could not be pruned: %v", err)
+	}
+	if len(pruned.Removed) > 0 {
+		b.remark("removed %d MiB from the cache that were unused for longest; \"ingot cache\" shows what is left", pruned.Bytes/mib)
+	}
 }
 
 func (b *builder) recipe(plan layers.Plan, lock Lock) (recipe, error) {

@@ -51,7 +51,7 @@ func (in inputs) addPackages(packages []Package) {
 // packageInput begins the names of packages among the inputs.
 const packageInput = "package "
 
-// scripts takes what Ingot itself does in a stage.
+// addScripts takes what Ingot itself does in a stage.
 func (in inputs) addScripts(names ...string) { in.add("Ingot's own steps", scriptDigest(names...)) }
 
 func (in inputs) key(stage string) string {
@@ -105,7 +105,6 @@ func newRecipe(plan layers.Plan, lock Lock, f facts) (recipe, error) {
 // treeStage is a tree that is not shipped.
 func treeStage(lock Lock, name Tree) stageID {
 	in := inputs{}
-	in.add("variant", name.variant())
 	in.addPackages(lock.Trees[name])
 	in.addScripts("tree")
 	return stageID{string(name), in}

@@ -126,9 +126,14 @@ func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error)
 	if err != nil {
 		return images.Options{}, err
 	}
+	bound, err := cacheBytes()
+	if err != nil {
+		return images.Options{}, err
+	}
 	o := images.Options{
 		LockFile: filepath.Join(dir, images.LockFile), Out: f.out, Mirror: f.mirror, Locked: f.locked,
-		Agent: agent, Cache: cache, Progress: c.progress,
+		Agent: agent, Cache: cache, CacheBytes: bound, Progress: c.progress,
+		Remark: func(s string) { c.endProgress(); c.remark("%s", s) },
 	}
 	if o.Out == "" {
 		o.Out = filepath.Join(dir, "build")
