@@ -31,6 +31,7 @@ type Options struct {
 	Mirror   string // base URL of Debian's archives, empty is DefaultMirror
 	Agent    string // the ingot-agent program that goes into the image
 	Locked   bool   // refuse to make or change the lock
+	Explain  bool   // say of each stage what changed
 	Cache    Cache
 	// CacheBytes is what the cache is pruned to after a build that added to it;
 	// 0 is Cache.MaxBytes, below it nothing is pruned.
@@ -75,13 +76,15 @@ type builder struct {
 	opts   Options
 	ns     namespace
 	stages []StageResult
-	last   folder // what is known of the last build
+	last   folder            // what is known of the last build
+	now    map[string]inputs // of this one's stages
+	owner  map[string]string // of inputs, the plan's
 }
 
 // Build makes the image of plan.
 func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) {
 	start := time.Now()
-	b := &builder{opts: opts}
+	b := &builder{opts: opts, now: map[string]inputs{}, owner: plan.Owner}
 	if err := CheckHost(); err != nil {
 		return Result{}, err
 	}
@@ -130,11 +133,23 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
-	if err := b.last.remember(); err != nil {
+	if err := b.remember(); err != nil {
 		b.remark("the next build will do more than it must: %v", err)
 	}
 	b.prune(ctx)
 	return result, nil
+}
+
+// remember notes the inputs for the next build of the folder. Those of a stage
+// that was not needed now stay.
+func (b *builder) remember() error {
+	stages := maps.Clone(b.last.Stages)
+	if stages == nil {
+		stages = map[string]inputs{}
+	}
+	maps.Copy(stages, b.now)
+	b.last.Stages = stages
+	return b.last.remember()
 }
 
 // prune keeps the cache from growing for ever. What goes has not been used for
@@ -194,6 +209,12 @@ func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) er
 	})
 	if err != nil {
 		return "", err
+	}
+	if b.opts.Explain {
+		result.Why = b.why(s, result.Cached)
+	}
+	if b.now != nil {
+		b.now[s.name] = s.inputs
 	}
 	b.stages = append(b.stages, result)
 	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, Seconds: result.Seconds})

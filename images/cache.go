@@ -63,6 +63,9 @@ type StageResult struct {
 	Name    string  `json:"name"`
 	Cached  bool    `json:"cached"`
 	Seconds float64 `json:"seconds"`
+	// Why is what changed since the last build of the folder, if it was asked
+	// for.
+	Why []string `json:"why,omitempty"`
 }
 
 // stage returns the directory of a finished stage, running make in an empty

@@ -18,8 +18,9 @@ import (
 // folder is what the cache remembers of the last build of an output folder. The
 // file may be lost at any time: the next build then does a little more.
 type folder struct {
-	Out   string    `json:"folder"`
-	Image published `json:"image"`
+	Out    string            `json:"folder"`
+	Image  published         `json:"image"`
+	Stages map[string]inputs `json:"stages"` // by their names
 
 	file string
 	was  []byte // the file's content

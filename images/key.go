@@ -19,7 +19,7 @@ import (
 type inputs map[string]string
 
 // longestInput is how much of an input is kept as it is; of a longer one, its
-// SHA-256.
+// SHA-256. A package is kept with its version.
 const longestInput = 100
 
 // add takes an input as JSON. A name that is taken gets a mark: two inputs of
@@ -30,7 +30,7 @@ func (in inputs) add(name string, value any) {
 		panic(err) // plain data only
 	}
 	text := string(b)
-	if len(text) > longestInput {
+	if len(text) > longestInput && !strings.HasPrefix(name, packageInput) {
 		sum := sha256.Sum256(b)
 		text = "sha256:" + hex.EncodeToString(sum[:])
 	}
@@ -129,7 +129,7 @@ func ignitionStage(lock Lock, toolchain string) stageID {
 	in.add("Go toolchain", toolchain)
 	in.add("Ignition's version", source.Version())
 	in.add("Ignition's go.mod and go.sum", source.GoMod+source.GoSum)
-	in.add("compiler", treeStage(lock, TreeCompiler).key())
+	in.add("stage compiler", treeStage(lock, TreeCompiler).key())
 	in.add("linker flags", ignitionFlags())
 	in.addScripts("ignition")
 	return stageID{"ignition", in}
@@ -138,8 +138,8 @@ func ignitionStage(lock Lock, toolchain string) stageID {
 // initramfsStage depends on the base's kernel, its own tree and our two programs.
 func (r recipe) initramfsStage(f facts) stageID {
 	in := inputs{}
-	in.add("base", r.base.key())
-	in.add("initrd", r.initrd.key())
+	in.add("stage base", r.base.key())
+	in.add("stage initrd", r.initrd.key())
 	in.add("Ignition", r.lock.Ignition)
 	in.add("ingot-agent", f.agent)
 	in.add("clock", r.lock.Epoch)
@@ -154,8 +154,8 @@ func (r recipe) initramfsStage(f facts) stageID {
 // /var, which the config names too, are the base's.
 func (r recipe) rootStage(plan layers.Plan, config ignition.Config, f facts) stageID {
 	in := inputs{}
-	in.add("base", r.base.key())
-	in.add("tools", r.tools.key())
+	in.add("stage base", r.base.key())
+	in.add("stage tools", r.tools.key())
 	in.add("Ignition", r.lock.Ignition)
 	in.add("ingot-agent", f.agent)
 	in.add("clock", r.lock.Epoch)
@@ -222,9 +222,9 @@ func (r recipe) diskStage(rootHash string) stageID {
 	in.add("root hash", rootHash)
 	in.add("slot size", r.slot)
 	in.add("clock", r.lock.Epoch)
-	in.add("initramfs", r.initramfs.key())
-	in.add("base", r.base.key())
-	in.add("tools", r.tools.key())
+	in.add("stage initramfs", r.initramfs.key())
+	in.add("stage base", r.base.key())
+	in.add("stage tools", r.tools.key())
 	for _, argument := range r.arguments {
 		in.add("kernel argument "+argument, argument)
 	}

@@ -275,6 +275,44 @@ func TestInputsOfOneName(t *testing.T) {
 	}
 }
 
+// What this program itself does in a stage is an input of it.
+func TestKeysCoverThisProgram(t *testing.T) {
+	t.Parallel()
+	r, err := newRecipe(aPlan(), newLock(), facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		stage   stageID
+		scripts []string
+		others  []string
+	}{
+		{r.base, []string{"tree", "base"}, nil},
+		{r.tools, []string{"tree"}, nil},
+		{r.compiler, []string{"tree"}, nil},
+		{r.initrd, []string{"tree"}, nil},
+		{r.ignition, []string{"ignition"}, []string{"Ignition's version", "Ignition's go.mod and go.sum", "linker flags", "stage compiler"}},
+		{r.initramfs, []string{"initrd"}, []string{"dracut module's module-setup.sh", "stage base", "stage initrd"}},
+		{r.root, []string{"seal"}, []string{wholeConfig, "presets", "unit a.service", "file /etc/b", "stage base", "stage tools"}},
+		{r.diskStage(digits("a")), nil, []string{"Ingot's own steps", wholeBoot, "kernel argument quiet", "stage tools", "stage base", "stage initramfs"}},
+	} {
+		if tc.scripts != nil {
+			in := inputs{}
+			in.addScripts(tc.scripts...)
+			for name, want := range in {
+				if tc.stage.inputs[name] != want {
+					t.Errorf("%s has not the scripts %q among its inputs", tc.stage.name, tc.scripts)
+				}
+			}
+		}
+		for _, name := range tc.others {
+			if tc.stage.inputs[name] == "" {
+				t.Errorf("%s has no input %q", tc.stage.name, name)
+			}
+		}
+	}
+}
+
 // The stages key on the text of the scripts they run.
 func TestScriptDigests(t *testing.T) {
 	t.Parallel()
