@@ -2,28 +2,17 @@ package images
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"ingot/layers"
 )
 
 // ImageFile is the name of the image in the output directory.
 const ImageFile = "image.raw"
 
 // disk makes the image file from the sealed root.
-func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees, root sealed) (Result, error) {
-	initrd, err := fileDigest(t.initrd)
-	if err != nil {
-		return Result{}, err
-	}
-	key, err := diskKey(root, plan.Site.SlotBytes, lock.Epoch, initrd, t)
-	if err != nil {
-		return Result{}, err
-	}
-	dir, err := b.stage(ctx, "disk", key, func(dir string) error {
+func (b *builder) disk(ctx context.Context, r recipe, t trees, root sealed) (Result, error) {
+	dir, err := b.stage(ctx, r.diskStage(root.rootHash), func(dir string) error {
 		boot, err := makeBootCode(ctx, t.tools, dir)
 		if err != nil {
 			return err
@@ -38,8 +27,8 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 		}
 		image := filepath.Join(dir, ImageFile)
 		err = writeDisk(image, parts{
-			rootHash: root.rootHash, slot: plan.Site.SlotBytes, epoch: lock.Epoch, boot: boot,
-			esp:  espFiles(boot, root.rootHash, root.arguments, kernel, ramdisk),
+			rootHash: root.rootHash, slot: r.slot, epoch: r.lock.Epoch, boot: boot,
+			esp:  espFiles(boot, root.rootHash, r.arguments, kernel, ramdisk),
 			root: filepath.Join(root.dir, "root.erofs"), verity: filepath.Join(root.dir, "root.verity"),
 		})
 		if err != nil {
@@ -57,36 +46,23 @@ func (b *builder) disk(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	return b.publish(dir, root.rootHash)
 }
 
-// diskKey covers what this program itself writes, too: another version of it
-// must not find this one's disk.
-func diskKey(root sealed, slot, epoch int64, initrd string, t trees) (string, error) {
-	table := newLayout(root.rootHash, slot, 0).table // the size of the root follows from its hash
-	texts := espFiles(bootCode{}, root.rootHash, root.arguments, nil, nil)
-	return digest([]any{"disk", table, slot, fmt.Sprintf("%q", texts), epoch, initrd, t.baseKey, t.toolsKey, grubModules})
-}
-
-// publish puts the finished image into the output directory in one step.
+// publish puts the finished image into the output directory, unless it is there.
 func (b *builder) publish(dir, rootHash string) (Result, error) {
 	sum, err := os.ReadFile(filepath.Join(dir, "sha256"))
 	if err != nil {
 		return Result{}, err
 	}
-	image := filepath.Join(b.opts.Out, ImageFile)
-	next := image + ".new"
-	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return Result{}, err
-	}
-	if err := reflink(filepath.Join(dir, ImageFile), next); err != nil {
-		return Result{}, fmt.Errorf("write %s: %w", image, err)
-	}
-	if err := os.Rename(next, image); err != nil {
-		return Result{}, err
+	image, sha256 := filepath.Join(b.opts.Out, ImageFile), string(sum[:64])
+	if !b.last.Image.is(image, sha256) {
+		if b.last.Image, err = publishImage(filepath.Join(dir, ImageFile), image, sha256); err != nil {
+			return Result{}, err
+		}
 	}
 	info, err := os.Stat(image)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Image: image, SHA256: string(sum[:64]), RootHash: rootHash, Bytes: info.Size()}
+	r := Result{Image: image, SHA256: sha256, RootHash: rootHash, Bytes: info.Size()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		r.DiskBytes = st.Blocks * 512 // st_blocks counts in 512 bytes, stat(2)
 	}

@@ -18,6 +18,6 @@ func AuditTree(ctx context.Context, plan layers.Plan, opts Options) (string, err
 	if err != nil {
 		return "", err
 	}
-	dir, _, err := b.tree(ctx, lock, TreeAudit)
+	dir, err := b.tree(ctx, lock, TreeAudit)
 	return filepath.Join(dir, "tree"), err
 }

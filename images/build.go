@@ -31,11 +31,16 @@ type Options struct {
 	Mirror   string // base URL of Debian's archives, empty is DefaultMirror
 	Agent    string // the ingot-agent program that goes into the image
 	Locked   bool   // refuse to make or change the lock
+	Explain  bool   // say of each stage what changed
 	Cache    Cache
+	// CacheBytes is what the cache is pruned to after a build that added to it;
+	// 0 is Cache.MaxBytes, below it nothing is pruned.
+	CacheBytes int64
 	// Compression is mkfs.erofs' -z argument, empty is FastCompression.
 	Compression string
 	Log         io.Writer      // output of the programs, nil for none
 	Progress    func(Progress) // nil for none
+	Remark      func(string)   // what goes wrong and does not matter, nil for none
 }
 
 // Progress is one step of a running build.
@@ -72,12 +77,15 @@ type builder struct {
 	ns      namespace
 	modules []string // of the plan
 	stages  []StageResult
+	last    folder            // what is known of the last build
+	now     map[string]inputs // of this one's stages
+	owner   map[string]string // of inputs, the plan's
 }
 
 // Build makes the image of plan.
 func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) {
 	start := time.Now()
-	b := &builder{opts: opts, modules: plan.Modules}
+	b := &builder{opts: opts, modules: plan.Modules, now: map[string]inputs{}, owner: plan.Owner}
 	if err := CheckHost(); err != nil {
 		return Result{}, err
 	}
@@ -92,31 +100,81 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 		return Result{}, err
 	}
 	defer unlock()
+	if err := opts.Cache.sweep(); err != nil {
+		b.remark("what a killed build left in the cache could not be deleted: %v", err)
+	}
+	if b.last, err = opts.Cache.folder(opts.Out); err != nil {
+		return Result{}, err
+	}
 
 	// 1. What comes from outside.
 	lock, err := b.lock(ctx, plan)
 	if err != nil {
 		return Result{}, err
 	}
-	// 2. The trees, and Ignition.
-	set, err := b.prepare(ctx, lock)
+	// 2. What each stage depends on, then the trees, and Ignition.
+	recipe, err := b.recipe(plan, lock)
+	if err != nil {
+		return Result{}, err
+	}
+	set, err := b.prepare(ctx, recipe)
 	if err != nil {
 		return Result{}, err
 	}
 	// 3. The layers over the base, sealed.
-	root, err := b.seal(ctx, plan, lock, set)
+	root, err := b.seal(ctx, plan, recipe, set)
 	if err != nil {
 		return Result{}, err
 	}
 	// 4. The disk.
-	result, err := b.disk(ctx, plan, lock, set, root)
+	result, err := b.disk(ctx, recipe, set, root)
 	if err != nil {
 		return Result{}, err
 	}
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
+	if err := b.remember(); err != nil {
+		b.remark("the next build will do more than it must: %v", err)
+	}
+	b.prune(ctx)
 	return result, nil
+}
+
+// remember notes the inputs for the next build of the folder. Those of a stage
+// that was not needed now stay.
+func (b *builder) remember() error {
+	stages := maps.Clone(b.last.Stages)
+	if stages == nil {
+		stages = map[string]inputs{}
+	}
+	maps.Copy(stages, b.now)
+	b.last.Stages = stages
+	return b.last.remember()
+}
+
+// prune keeps the cache from growing for ever. What goes has not been used for
+// longest, and never what this build used.
+func (b *builder) prune(ctx context.Context) {
+	if b.opts.CacheBytes < 0 || !slices.ContainsFunc(b.stages, func(s StageResult) bool { return !s.Cached }) {
+		return
+	}
+	pruned, err := b.opts.Cache.Prune(ctx, PruneOptions{MaxBytes: b.opts.CacheBytes})
+	if err != nil && ctx.Err() == nil {
+		b.remark("the cache could not be pruned: %v", err)
+	}
+	if len(pruned.Removed) > 0 {
+		b.remark("removed %d MiB from the cache that were unused for longest; \"ingot cache\" shows what is left", pruned.Bytes/mib)
+	}
+}
+
+func (b *builder) recipe(plan layers.Plan, lock Lock) (recipe, error) {
+	agent, err := fileDigest(b.opts.Agent)
+	if err != nil {
+		return recipe{}, fault.Machine(fmt.Errorf("the agent program is missing; run \"make\": %w", err))
+	}
+	r, err := newRecipe(plan, lock, facts{agent: agent, compression: cmp.Or(b.opts.Compression, FastCompression)})
+	return r, fault.Input(err)
 }
 
 // lockOutput waits for another build of the same folder.
@@ -138,85 +196,79 @@ func (b *builder) progress(p Progress) {
 	}
 }
 
+func (b *builder) remark(format string, arguments ...any) {
+	if b.opts.Remark != nil {
+		b.opts.Remark(fmt.Sprintf(format, arguments...))
+	}
+}
+
 // stage runs or finds a stage and tells of it.
-func (b *builder) stage(ctx context.Context, name, key string, make func(dir string) error) (string, error) {
-	dir, result, err := b.opts.Cache.stage(ctx, name, key, func(dir string) error {
-		b.progress(Progress{Stage: name})
+func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) error) (string, error) {
+	dir, result, err := b.opts.Cache.stage(ctx, s.name, s.key(), func(dir string) error {
+		b.progress(Progress{Stage: s.name})
 		return make(dir)
 	})
 	if err != nil {
 		return "", err
 	}
+	if b.opts.Explain {
+		result.Why = b.why(s, result.Cached)
+	}
+	if b.now != nil {
+		b.now[s.name] = s.inputs
+	}
 	b.stages = append(b.stages, result)
-	b.progress(Progress{Stage: name, Done: true, Cached: result.Cached, Seconds: result.Seconds})
+	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, Seconds: result.Seconds})
 	return dir, nil
 }
 
 // trees are the finished inputs of every image of one lock.
 type trees struct {
 	base     string // stage with tree/, vmlinuz, kernel-version, var-files, var-folders
-	baseKey  string
 	tools    tools
-	toolsKey string
 	ignition string // program
 	initrd   string // file
 }
 
-// prepare makes everything that depends on the lock alone.
-func (b *builder) prepare(ctx context.Context, lock Lock) (trees, error) {
+// prepare makes everything that depends on the lock alone, and the initrd.
+func (b *builder) prepare(ctx context.Context, r recipe) (trees, error) {
 	var t trees
 	var err error
-	if t.base, t.baseKey, err = b.base(ctx, lock); err != nil {
+	if t.base, err = b.base(ctx, r.lock, r.base); err != nil {
 		return t, err
 	}
-	toolsDir, toolsKey, err := b.tree(ctx, lock, TreeTools)
+	dir, err := b.tree(ctx, r.lock, TreeTools)
 	if err != nil {
 		return t, err
 	}
-	t.tools, t.toolsKey = tools{filepath.Join(toolsDir, "tree")}, toolsKey
-	compiler, _, err := b.tree(ctx, lock, TreeCompiler)
-	if err != nil {
+	t.tools = tools{filepath.Join(dir, "tree")}
+	if dir, err = b.ignition(ctx, r.lock, r.ignition); err != nil {
 		return t, err
 	}
-	program, sum, err := b.buildIgnition(ctx, filepath.Join(compiler, "tree"), lock.Trees[TreeCompiler])
-	if err != nil {
-		return t, err
-	}
-	if lock.Ignition != "" && sum != lock.Ignition {
-		return t, fault.Input(fmt.Errorf("the Ignition built here has SHA-256 %s and the lock names %s; the Go toolchain differs: use the locked one or run \"ingot lock\"", sum, lock.Ignition))
-	}
-	t.ignition = program
-	t.initrd, err = b.initrd(ctx, lock, t, sum)
+	t.ignition = filepath.Join(dir, ignitionFile)
+	t.initrd, err = b.initrd(ctx, r, t)
 	return t, err
 }
 
 // tree installs the packages of one tree that is not shipped.
-func (b *builder) tree(ctx context.Context, lock Lock, name Tree) (string, string, error) {
-	variant := "essential"
-	if name.extracted() {
-		variant = "extract"
-	}
-	key, err := digest([]any{"tree", name, variant, lock.Trees[name], scriptDigest("tree")})
-	if err != nil {
-		return "", "", err
-	}
-	dir, err := b.stage(ctx, string(name), key, func(dir string) error {
-		return b.install(ctx, lock, name, variant, Accounts{}, dir)
+func (b *builder) tree(ctx context.Context, lock Lock, name Tree) (string, error) {
+	return b.stage(ctx, treeStage(lock, name), func(dir string) error {
+		return b.install(ctx, lock, name, Accounts{}, dir)
 	})
-	return dir, key, err
 }
 
 // install downloads a tree's packages and runs mmdebstrap on them.
-func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant string, accounts Accounts, dir string) error {
-	packages := lock.Trees[name]
+func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Accounts, dir string) error {
+	// In an order of their own: that of the lock is no input.
+	packages := slices.SortedFunc(slices.Values(lock.Trees[name]), func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
 	if err := b.download(ctx, lock, name); err != nil {
 		return err
 	}
-	repo, err := os.MkdirTemp(filepath.Join(b.opts.Cache.Dir, "tmp"), "repository-")
+	repo, done, err := b.opts.Cache.scratch("repository-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(repo)
+	defer done()
 	if err := repository(ctx, b.opts.Cache.debs(), repo, lock.Suite, packages); err != nil {
 		return err
 	}
@@ -229,7 +281,7 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant str
 		names[i] = p.Name
 	}
 	return b.ns.run(ctx, script{Name: "tree", Log: b.opts.Log, Env: map[string]string{
-		"OUT": dir, "REPO": repo, "SUITE": lock.Suite, "VARIANT": variant, "PACKAGES": strings.Join(names, ","),
+		"OUT": dir, "REPO": repo, "SUITE": lock.Suite, "VARIANT": name.variant(), "PACKAGES": strings.Join(names, ","),
 		"ACCOUNTS": accountsDir, "SOURCE_DATE_EPOCH": fmt.Sprint(lock.Epoch),
 		"TMPDIR": repo, // a killed mmdebstrap leaves its temporary files
 	}})
@@ -238,6 +290,9 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, variant str
 // download fetches the packages of a tree that are not in the cache yet, from
 // the mirror asked for now or that of the lock: the digests are the same.
 func (b *builder) download(ctx context.Context, lock Lock, name Tree) error {
+	if err := b.opts.Cache.useDebs(ctx); err != nil {
+		return err
+	}
 	return b.opts.Cache.debs().fetch(ctx, cmp.Or(b.opts.Mirror, lock.Mirror), lock.Trees[name], func(done, total int64) {
 		b.progress(Progress{Stage: "packages", Bytes: done, Of: total})
 	})
@@ -272,55 +327,37 @@ func writeShared(file, content string) error {
 	return os.Chmod(file, 0o644)
 }
 
-// baseKey depends on the accounts, too: they decide who owns what.
-func baseKey(lock Lock, accounts Accounts, modules []string) (string, error) {
-	return digest([]any{"base", lock.Suite, lock.Epoch, lock.Trees[TreeImage], accounts, moduleList(modules), scriptDigest("tree", "base")})
-}
-
 // base installs the image's packages and removes what belongs to no machine.
-func (b *builder) base(ctx context.Context, lock Lock) (string, string, error) {
-	key, err := baseKey(lock, lock.Accounts, b.modules)
-	if err != nil {
-		return "", "", err
-	}
-	dir, err := b.stage(ctx, "base", key, func(dir string) error {
-		if err := b.install(ctx, lock, TreeImage, "essential", lock.Accounts, dir); err != nil {
+func (b *builder) base(ctx context.Context, lock Lock, s stageID) (string, error) {
+	return b.stage(ctx, s, func(dir string) error {
+		if err := b.install(ctx, lock, TreeImage, lock.Accounts, dir); err != nil {
 			return err
 		}
 		return b.ns.run(ctx, script{Name: "base", Log: b.opts.Log, Env: map[string]string{
 			"TREE": filepath.Join(dir, "tree"), "OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch), "MODULES": moduleList(b.modules),
 		}})
 	})
-	return dir, key, err
 }
 
-// initrd depends on the base's kernel, its own tree and our two programs.
-func (b *builder) initrd(ctx context.Context, lock Lock, t trees, ignitionSum string) (string, error) {
-	tree, treeKey, err := b.tree(ctx, lock, TreeInitrd)
-	if err != nil {
-		return "", err
-	}
-	agent, err := fileDigest(b.opts.Agent)
-	if err != nil {
-		return "", fault.Machine(fmt.Errorf("the agent program is missing; run \"make\": %w", err))
-	}
-	key, err := digest([]any{"initrd", t.baseKey, treeKey, ignitionSum, agent, scriptDigest("initrd"), moduleFiles()})
-	if err != nil {
-		return "", err
-	}
-	version, err := os.ReadFile(filepath.Join(t.base, "kernel-version"))
-	if err != nil {
-		return "", err
-	}
-	dir, err := b.stage(ctx, "initramfs", key, func(dir string) error {
+// initrd makes the initramfs in a tree of its own, which is needed for nothing else.
+func (b *builder) initrd(ctx context.Context, r recipe, t trees) (string, error) {
+	dir, err := b.stage(ctx, r.initramfs, func(dir string) error {
+		tree, err := b.tree(ctx, r.lock, TreeInitrd)
+		if err != nil {
+			return err
+		}
+		version, err := os.ReadFile(filepath.Join(t.base, "kernel-version"))
+		if err != nil {
+			return err
+		}
 		module := filepath.Join(dir, "module")
 		if err := writeModule(module); err != nil {
 			return err
 		}
-		err := b.ns.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
+		err = b.ns.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
 			"TREE": filepath.Join(tree, "tree"), "BASE": filepath.Join(t.base, "tree"), "MODULE": module,
 			"AGENT": b.opts.Agent, "IGNITION": t.ignition, "KERNEL": strings.TrimSpace(string(version)),
-			"OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch),
+			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch),
 		}})
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"ingot/fault"
 )
@@ -38,10 +39,14 @@ func (d debs) fetch(ctx context.Context, mirror string, packages []Package, prog
 	var missing []Package
 	var total int64
 	for _, p := range packages {
-		if _, err := os.Stat(d.path(p)); err != nil {
+		info, err := os.Stat(d.path(p))
+		if err != nil || info.Size() != p.Size {
 			missing = append(missing, p)
 			total += p.Size
+			continue
 		}
+		now := time.Now()
+		_ = os.Chtimes(d.path(p), now, now) // for pruning by age
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDownloads)
@@ -137,10 +142,27 @@ func (d debs) try(ctx context.Context, mirror string, p Package) error {
 	return d.store(resp.Body, p)
 }
 
+// downloadPrefix begins the names of unfinished downloads.
+const downloadPrefix = ".download-"
+
+// begin makes the file of a download, which is this process's while it is open.
+func (d debs) begin() (*os.File, error) {
+	gate, err := await(context.Background(), openFolder, d.dir, shared)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.drop()
+	f, err := os.CreateTemp(d.dir, downloadPrefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	return f, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+}
+
 // store writes the package under a temporary name and renames it when its
-// digest is right.
+// digest is right and it is on the disk.
 func (d debs) store(body io.Reader, p Package) error {
-	tmp, err := os.CreateTemp(d.dir, ".download-*")
+	tmp, err := d.begin()
 	if err != nil {
 		return err
 	}
@@ -153,11 +175,8 @@ func (d debs) store(body io.Reader, p Package) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != p.SHA256 {
 		return fmt.Errorf("the mirror sent other bytes than the lock names (SHA-256 %s, not %s)", got, p.SHA256)
 	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
-		return err
+	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write the package to the disk: %w", err)
 	}
 	return os.Rename(tmp.Name(), d.path(p))
 }

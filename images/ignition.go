@@ -2,9 +2,8 @@ package images
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,44 +31,42 @@ func ignitionFlags() string {
 	}, " ")
 }
 
-// buildIgnition compiles the pinned Ignition in the compiler tree and
-// returns its stage directory and the binary's SHA-256.
-func (b *builder) buildIgnition(ctx context.Context, compiler string, packages []Package) (string, string, error) {
-	goroot, err := goEnv(ctx, "GOROOT")
-	if err != nil {
-		return "", "", err
-	}
-	version, err := goEnv(ctx, "GOVERSION")
-	if err != nil {
-		return "", "", err
-	}
-	key, err := digest([]any{"ignition", source.GoMod, source.GoSum, packages, version, ignitionFlags(), scriptDigest("ignition")})
-	if err != nil {
-		return "", "", err
-	}
-	dir, err := b.stage(ctx, "ignition", key, func(dir string) error {
+// ignitionFile is the program in its stage.
+const ignitionFile = "ignition"
+
+// ignition compiles the pinned Ignition in the compiler tree. It must be the one
+// that the lock names, if it names one.
+func (b *builder) ignition(ctx context.Context, lock Lock, s stageID) (string, error) {
+	return b.stage(ctx, s, func(dir string) error {
+		compiler, err := b.tree(ctx, lock, TreeCompiler)
+		if err != nil {
+			return err
+		}
+		goroot, err := goEnv(ctx, "GOROOT")
+		if err != nil {
+			return err
+		}
 		module := filepath.Join(dir, "module")
 		modcache, err := downloadModules(ctx, module)
 		if err != nil {
 			return err
 		}
 		err = b.ns.run(ctx, script{Name: "ignition", Log: b.opts.Log, Env: map[string]string{
-			"TREE": compiler, "GOROOT": goroot, "GOMODCACHE": modcache, "MODULE": module, "LDFLAGS": ignitionFlags(), "OUT": dir,
+			"TREE": filepath.Join(compiler, "tree"), "GOROOT": goroot, "GOMODCACHE": modcache, "MODULE": module, "LDFLAGS": ignitionFlags(), "OUT": dir,
 		}})
 		if err != nil {
 			return err
 		}
-		return os.RemoveAll(module)
+		return errors.Join(checkIgnition(dir, lock), os.RemoveAll(module))
 	})
-	if err != nil {
-		return "", "", err
+}
+
+func checkIgnition(dir string, lock Lock) error {
+	sum, err := fileDigest(filepath.Join(dir, ignitionFile))
+	if err == nil && lock.Ignition != "" && sum != lock.Ignition {
+		err = fault.Input(fmt.Errorf("the Ignition built here has SHA-256 %s and the lock names %s; the Go toolchain differs: use the locked one or run \"ingot lock\"", sum, lock.Ignition))
 	}
-	content, err := os.ReadFile(filepath.Join(dir, "ignition"))
-	if err != nil {
-		return "", "", err
-	}
-	sum := sha256.Sum256(content)
-	return filepath.Join(dir, "ignition"), hex.EncodeToString(sum[:]), nil
+	return err
 }
 
 // downloadModules fills the module cache with what Ignition needs, at the

@@ -52,11 +52,11 @@ func (b *builder) makeLock(ctx context.Context, plan layers.Plan, old Lock) (Loc
 	if lock.Mirror == "" {
 		lock.Mirror = DefaultMirror
 	}
-	dir, err := os.MkdirTemp(filepath.Join(b.opts.Cache.Dir, "tmp"), "apt-")
+	dir, done, err := b.opts.Cache.scratch("apt-")
 	if err != nil {
 		return Lock{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	a, err := newApt(ctx, dir, lock.Mirror, lock.Suite)
 	if err != nil {
 		return Lock{}, err
@@ -80,28 +80,32 @@ func (b *builder) makeLock(ctx context.Context, plan layers.Plan, old Lock) (Loc
 // completeLock adds what only building tells: the accounts that maintainer
 // scripts made, and the digest of Ignition. The stages stay in the cache.
 func (b *builder) completeLock(ctx context.Context, lock Lock) (Lock, error) {
-	before, beforeKey, err := b.base(ctx, lock)
+	before := baseStage(lock, lock.Accounts, b.modules)
+	base, err := b.base(ctx, lock, before)
 	if err != nil {
 		return Lock{}, err
 	}
-	if lock.Accounts, err = readAccounts(before); err != nil {
-		return Lock{}, err
-	}
-	afterKey, err := baseKey(lock, lock.Accounts, b.modules)
-	if err != nil {
+	if lock.Accounts, err = readAccounts(base); err != nil {
 		return Lock{}, err
 	}
 	// base.sh writes the accounts in one order however they came about, so
 	// the tree made without the numbers is the tree made with them.
-	if err := b.opts.Cache.alias("base", beforeKey, afterKey); err != nil {
+	if err := b.opts.Cache.alias("base", before.key(), baseStage(lock, lock.Accounts, b.modules).key()); err != nil {
 		return Lock{}, err
 	}
-	compiler, _, err := b.tree(ctx, lock, TreeCompiler)
+	toolchain, err := goEnv(ctx, "GOVERSION")
 	if err != nil {
 		return Lock{}, err
 	}
-	_, lock.Ignition, err = b.buildIgnition(ctx, filepath.Join(compiler, "tree"), lock.Trees[TreeCompiler])
+	unnamed := ignitionStage(lock, toolchain)
+	program, err := b.ignition(ctx, lock, unnamed)
 	if err != nil {
+		return Lock{}, err
+	}
+	if lock.Ignition, err = fileDigest(filepath.Join(program, ignitionFile)); err != nil {
+		return Lock{}, err
+	}
+	if err := b.opts.Cache.alias("ignition", unnamed.key(), ignitionStage(lock, "").key()); err != nil {
 		return Lock{}, err
 	}
 	return lock, lock.Write(b.opts.LockFile)

@@ -9,7 +9,8 @@ import (
 )
 
 // reflink copies a file sharing its blocks where the file system can, and
-// otherwise only the parts that are not holes. A copy that fails is removed.
+// otherwise only the parts that are not holes. The copy is on the disk when it
+// returns; one that fails is removed.
 func reflink(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -20,10 +21,10 @@ func reflink(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		return out.Close()
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		err = copySparse(in, out)
 	}
-	if err := errors.Join(copySparse(in, out), out.Close()); err != nil {
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return errors.Join(err, os.Remove(to))
 	}
 	return nil

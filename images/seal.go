@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -22,42 +23,32 @@ import (
 
 // sealed is a finished root.
 type sealed struct {
-	dir       string // stage with root.erofs, root.verity and root-hash
-	rootHash  string
-	arguments []string // of the kernel
+	dir      string // stage with root.erofs, root.verity and root-hash
+	rootHash string
 }
 
 // seal puts the layers over the base, has the tree validated, and makes the
 // read-only root and its hash tree.
-func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees) (sealed, error) {
+func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees) (sealed, error) {
 	if err := checkVar(t.base, plan); err != nil {
-		return sealed{}, err
-	}
-	config, err := ignition.Image(withFactory(t.base, plan))
-	if err != nil {
-		return sealed{}, fault.Input(err)
-	}
-	enable, disable := ignition.PresetUnits(plan)
-	presets := append(enable, disable...)
-	agent, err := fileDigest(b.opts.Agent)
-	if err != nil {
 		return sealed{}, err
 	}
 	if err := checkTakenAway(plan); err != nil {
 		return sealed{}, err
 	}
-	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, takenAway{plan.SUID, plan.Removed}, lock, t)
-	if err != nil {
-		return sealed{}, err
-	}
-	dir, err := b.stage(ctx, "root", key, func(dir string) error {
+	key := r.root.key()
+	dir, err := b.stage(ctx, r.root, func(dir string) error {
+		config, err := ignition.Image(withFactory(t.base, plan))
+		if err != nil {
+			return fault.Input(err)
+		}
 		input := filepath.Join(dir, "input")
-		if err := writeSealInput(input, config.JSON, presets, plan); err != nil {
+		if err := writeSealInput(input, config.JSON, plan); err != nil {
 			return err
 		}
-		err := b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
+		err = b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
 			"BASE": filepath.Join(t.base, "tree"), "TOOLS": t.tools.root, "IGNITION": t.ignition, "AGENT": b.opts.Agent, "INPUT": input,
-			"OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch), "UUID": derivedUUID("root", key), "COMPRESSION": b.compression(),
+			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch), "UUID": derivedUUID("root", key), "COMPRESSION": cmp.Or(b.opts.Compression, FastCompression),
 		}})
 		if err != nil {
 			return errors.Join(refusals(filepath.Join(dir, "refused"), t.base, plan), err)
@@ -77,18 +68,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	if err != nil {
 		return sealed{}, err
 	}
-	return sealed{dir: dir, rootHash: strings.TrimSpace(string(hash)), arguments: config.KernelArguments}, nil
-}
-
-func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, taken takenAway, lock Lock, t trees) (string, error) {
-	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, taken, b.compression(), scriptDigest("seal")})
-}
-
-func (b *builder) compression() string {
-	if b.opts.Compression == "" {
-		return FastCompression
-	}
-	return b.opts.Compression
+	return sealed{dir: dir, rootHash: strings.TrimSpace(string(hash))}, nil
 }
 
 // finishRoot makes the hash tree and clears away what only the build needed.
@@ -104,7 +84,7 @@ func (b *builder) finishRoot(ctx context.Context, dir, key string, t tools) erro
 }
 
 // writeSealInput lays out what seal.sh reads.
-func writeSealInput(dir string, config []byte, presets []string, plan layers.Plan) error {
+func writeSealInput(dir string, config []byte, plan layers.Plan) error {
 	if err := os.MkdirAll(filepath.Join(dir, "validators"), 0o755); err != nil {
 		return err
 	}
@@ -112,7 +92,7 @@ func writeSealInput(dir string, config []byte, presets []string, plan layers.Pla
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"image.ign": config, "presets": []byte(strings.Join(presets, "\n")), "throwaway-key": key}
+	files := map[string][]byte{"image.ign": config, "presets": []byte(strings.Join(presets(plan), "\n")), "throwaway-key": key}
 	files["suid"], files["removed"] = takenAway{plan.SUID, plan.Removed}.lists()
 	for i, v := range plan.Validators {
 		sub := fmt.Sprintf("validators/%03d/", i)

@@ -46,11 +46,7 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 	if err != nil {
 		return Stock{}, err
 	}
-	key, err := digest([]any{"stock", lock.Suite, lock.Trees[TreeImage], o.Packages, o.Source, o.Ignition, stockBytes, scriptDigest("stock")})
-	if err != nil {
-		return Stock{}, err
-	}
-	dir, _, err := o.Cache.stage(ctx, "stock", key, func(dir string) error {
+	dir, _, err := o.Cache.stage(ctx, "stock", stockStage(lock, o).key(), func(dir string) error {
 		repo := filepath.Join(dir, "repository")
 		if err := Repository(ctx, lock, o.Cache, repo); err != nil {
 			return err
@@ -71,6 +67,18 @@ func MakeStock(ctx context.Context, o StockOptions) (Stock, error) {
 	}, err
 }
 
+func stockStage(lock Lock, o StockOptions) stageID {
+	in := inputs{}
+	in.add("suite", lock.Suite)
+	in.addPackages(lock.Trees[TreeImage])
+	in.add("packages", o.Packages)
+	in.add("source", o.Source)
+	in.add("Ignition", o.Ignition)
+	in.add("bytes", stockBytes)
+	in.addScripts("stock")
+	return stageID{"stock", in}
+}
+
 // Repository lays out in dir a Debian repository of exactly the packages that
 // the lock names for the image: "deb [trusted=yes] URL ./".
 func Repository(ctx context.Context, lock Lock, cache Cache, dir string) error {
@@ -78,6 +86,9 @@ func Repository(ctx context.Context, lock Lock, cache Cache, dir string) error {
 		return err
 	}
 	packages := lock.Trees[TreeImage]
+	if err := cache.useDebs(ctx); err != nil {
+		return err
+	}
 	if err := cache.debs().fetch(ctx, lock.Mirror, packages, func(int64, int64) {}); err != nil {
 		return err
 	}

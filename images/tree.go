@@ -18,6 +18,14 @@ const (
 // nothing essential is added.
 func (t Tree) extracted() bool { return t == TreeTools || t == TreeAudit }
 
+// variant is mmdebstrap's.
+func (t Tree) variant() string {
+	if t.extracted() {
+		return "extract"
+	}
+	return "essential"
+}
+
 // toolPackages are the packages of the trees that are not shipped.
 func toolPackages() map[Tree][]string {
 	return map[Tree][]string{

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -23,6 +25,7 @@ type buildFlags struct {
 	out, mirror string
 	locked      bool
 	release     bool
+	explain     bool
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -52,10 +55,16 @@ func buildCommand(c *console) *cobra.Command {
 			if c.json {
 				return c.document(result)
 			}
+			if f.explain {
+				if err := c.write(explainStages(result.Stages)); err != nil {
+					return err
+				}
+			}
 			return c.write(fmt.Appendf(nil, "%s  %s, %s on disk, sha256 %s\n", result.Image, size(result.Bytes), size(result.DiskBytes), result.SHA256))
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&f.explain, "explain", false, "say of each stage whether it was made, and what changed since the last build")
 	return cmd
 }
 
@@ -126,9 +135,14 @@ func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error)
 	if err != nil {
 		return images.Options{}, err
 	}
+	bound, err := cacheBytes()
+	if err != nil {
+		return images.Options{}, err
+	}
 	o := images.Options{
-		LockFile: filepath.Join(dir, images.LockFile), Out: f.out, Mirror: f.mirror, Locked: f.locked,
-		Agent: agent, Cache: cache, Progress: c.progress,
+		LockFile: filepath.Join(dir, images.LockFile), Out: f.out, Mirror: f.mirror, Locked: f.locked, Explain: f.explain,
+		Agent: agent, Cache: cache, CacheBytes: bound, Progress: c.progress,
+		Remark: func(s string) { c.endProgress(); c.remark("%s", s) },
 	}
 	if o.Out == "" {
 		o.Out = filepath.Join(dir, "build")
@@ -183,6 +197,28 @@ func (c *console) makeServerKey(dir string, loaded config.Loaded) error {
 		c.remark("made the server's WireGuard key in %s; its public key is %s", key.File, key.Public)
 	}
 	return err
+}
+
+// longestWhy is how many reasons are shown of a stage; a new lock has hundreds.
+const longestWhy = 12
+
+// explainStages says of each stage what was done and why.
+func explainStages(stages []images.StageResult) []byte {
+	var b bytes.Buffer
+	for _, s := range stages {
+		done, why := "made", s.Why
+		if s.Cached {
+			done = "from the cache"
+		}
+		if n := len(why); n > longestWhy {
+			why = append(slices.Clone(why[:longestWhy-1]), fmt.Sprintf("and %d more; --json has them all", n-longestWhy+1))
+		}
+		fmt.Fprintf(&b, "%-12s %s\n", s.Name, done)
+		for _, line := range why {
+			fmt.Fprintf(&b, "%-12s   %s\n", "", line)
+		}
+	}
+	return b.Bytes()
 }
 
 // size writes bytes for people, in MiB.

@@ -1,0 +1,238 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ingot/ignition"
+	"ingot/ignition/source"
+	"ingot/layers"
+)
+
+// inputs are all that decides what a stage holds, each under a name that people
+// know. Their digest is the stage's key; when a key changes, "ingot build
+// --explain" says which of them differ.
+type inputs map[string]string
+
+// longestInput is how much of an input is kept as it is; of a longer one, its
+// SHA-256. A package is kept with its version.
+const longestInput = 100
+
+// add takes an input as JSON. A name that is taken gets a mark: two inputs of
+// one name must not hide each other.
+func (in inputs) add(name string, value any) {
+	b, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // plain data only
+	}
+	text := string(b)
+	if len(text) > longestInput && !strings.HasPrefix(name, packageInput) {
+		sum := sha256.Sum256(b)
+		text = "sha256:" + hex.EncodeToString(sum[:])
+	}
+	for in[name] != "" {
+		name += "'"
+	}
+	in[name] = text
+}
+
+// addPackages takes what decides a package's content, and not where it comes
+// from: the mirror's path and the name of the source may change.
+func (in inputs) addPackages(packages []Package) {
+	for _, p := range packages {
+		in.add(packageInput+p.Name, fmt.Sprintf("%s %s %s", p.Version, p.Arch, p.SHA256))
+	}
+}
+
+// packageInput begins the names of packages among the inputs.
+const packageInput = "package "
+
+// addScripts takes what Ingot itself does in a stage.
+func (in inputs) addScripts(names ...string) { in.add("Ingot's own steps", scriptDigest(names...)) }
+
+func (in inputs) key(stage string) string {
+	b, err := json.Marshal([]any{stage, in}) // maps are sorted
+	if err != nil {
+		panic(err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// stageID is a stage by its name and all of its inputs.
+type stageID struct {
+	name   string
+	inputs inputs
+}
+
+func (s stageID) key() string { return s.inputs.key(s.name) }
+
+// recipe is what an image is made of: a pure function of its plan, its lock and
+// two facts about this build. The disk is apart: it depends on the root hash.
+type recipe struct {
+	base, tools, compiler, ignition, initrd, initramfs, root stageID
+
+	lock      Lock
+	slot      int64
+	arguments []string // of the kernel
+}
+
+// facts are the inputs that are neither in the plan nor in the lock.
+type facts struct {
+	agent       string // SHA-256 of ingot-agent
+	compression string // mkfs.erofs' -z
+}
+
+func newRecipe(plan layers.Plan, lock Lock, f facts) (recipe, error) {
+	config, err := ignition.Image(plan)
+	if err != nil {
+		return recipe{}, err
+	}
+	r := recipe{
+		base: baseStage(lock, lock.Accounts, plan.Modules), tools: treeStage(lock, TreeTools), compiler: treeStage(lock, TreeCompiler),
+		initrd: treeStage(lock, TreeInitrd), ignition: ignitionStage(lock, ""),
+		lock: lock, slot: plan.Site.SlotBytes, arguments: plan.Image.KernelArguments,
+	}
+	r.initramfs = r.initramfsStage(f)
+	r.root = r.rootStage(plan, config, f)
+	return r, nil
+}
+
+// treeStage is a tree that is not shipped.
+func treeStage(lock Lock, name Tree) stageID {
+	in := inputs{}
+	in.addPackages(lock.Trees[name])
+	in.addScripts("tree")
+	return stageID{string(name), in}
+}
+
+// baseStage depends on the accounts, too: they decide who owns what.
+func baseStage(lock Lock, accounts Accounts, modules []string) stageID {
+	in := inputs{}
+	in.add("kernel modules", moduleList(modules))
+	in.add("suite", lock.Suite)
+	in.add("clock", lock.Epoch)
+	in.add("accounts", accounts)
+	in.addPackages(lock.Trees[TreeImage])
+	in.addScripts("tree", "base")
+	return stageID{"base", in}
+}
+
+// ignitionStage depends on the toolchain only where the lock does not know what
+// comes out.
+func ignitionStage(lock Lock, toolchain string) stageID {
+	in := inputs{}
+	in.add("digest in the lock", lock.Ignition)
+	in.add("Go toolchain", toolchain)
+	in.add("Ignition's version", source.Version())
+	in.add("Ignition's go.mod and go.sum", source.GoMod+source.GoSum)
+	in.add("stage compiler", treeStage(lock, TreeCompiler).key())
+	in.add("linker flags", ignitionFlags())
+	in.addScripts("ignition")
+	return stageID{"ignition", in}
+}
+
+// initramfsStage depends on the base's kernel, its own tree and our two programs.
+func (r recipe) initramfsStage(f facts) stageID {
+	in := inputs{}
+	in.add("stage base", r.base.key())
+	in.add("stage initrd", r.initrd.key())
+	in.add("Ignition", r.lock.Ignition)
+	in.add("ingot-agent", f.agent)
+	in.add("clock", r.lock.Epoch)
+	in.addScripts("initrd")
+	for name, content := range moduleFiles() {
+		in.add("dracut module's "+name, content)
+	}
+	return stageID{"initramfs", in}
+}
+
+// rootStage is the layers over the base. The folders that packages have under
+// /var, which the config names too, are the base's.
+func (r recipe) rootStage(plan layers.Plan, config ignition.Config, f facts) stageID {
+	in := inputs{}
+	in.add("stage base", r.base.key())
+	in.add("stage tools", r.tools.key())
+	in.add("Ignition", r.lock.Ignition)
+	in.add("ingot-agent", f.agent)
+	in.add("clock", r.lock.Epoch)
+	in.add("compression", f.compression)
+	in.addScripts("seal")
+	in.add(wholeConfig, string(config.JSON))
+	in.addConfig(config.JSON)
+	in.add("presets", presets(plan))
+	for i, v := range plan.Validators {
+		in.add(fmt.Sprintf("validator %d, %s", i, strings.Join(v.Argv, " ")), v)
+	}
+	suid, removed := takenAway{plan.SUID, plan.Removed}.lists()
+	in.add("files with a set-ID bit", string(suid))
+	in.add("files that are removed", string(removed))
+	var state []string
+	for _, s := range plan.State {
+		state = append(state, s.Path)
+	}
+	in.add("state folders", state)
+	return stageID{"root", in}
+}
+
+// presets are the units that presets are for, those to enable first.
+func presets(plan layers.Plan) []string {
+	enable, disable := ignition.PresetUnits(plan)
+	return slices.Concat(enable, disable)
+}
+
+// wholeConfig is an input that says no more than the ones of its parts.
+const wholeConfig = "the configuration as a whole"
+
+// addConfig takes an Ignition config by its parts, under the names that a plan
+// has for them.
+func (in inputs) addConfig(config []byte) {
+	type part struct{ Path, Name string }
+	var sections map[string]map[string]json.RawMessage
+	if json.Unmarshal(config, &sections) != nil {
+		return
+	}
+	for section, kinds := range map[string]map[string]string{
+		"storage": {"files": "file ", "directories": "directory ", "links": "file "},
+		"systemd": {"units": "unit "},
+		"passwd":  {"users": "user ", "groups": "group "},
+	} {
+		for list, kind := range kinds {
+			var parts []json.RawMessage
+			if json.Unmarshal(sections[section][list], &parts) != nil {
+				continue
+			}
+			for _, raw := range parts {
+				var p part
+				if json.Unmarshal(raw, &p) == nil {
+					in.add(kind+p.Path+p.Name, raw)
+				}
+			}
+		}
+	}
+}
+
+// diskStage covers what this program itself writes, too: another version of it
+// must not find this one's disk.
+func (r recipe) diskStage(rootHash string) stageID {
+	in := inputs{}
+	in.add("root hash", rootHash)
+	in.add("slot size", r.slot)
+	in.add("clock", r.lock.Epoch)
+	in.add("stage initramfs", r.initramfs.key())
+	in.add("stage base", r.base.key())
+	in.add("stage tools", r.tools.key())
+	for _, argument := range r.arguments {
+		in.add("kernel argument "+argument, argument)
+	}
+	in.add("Ingot's own steps", fmt.Sprintf("%q %q", espFiles(bootCode{}, "", nil, nil, nil), grubModules))
+	in.add(wholeBoot, []any{newLayout(rootHash, r.slot, 0).table, string(slotCfg(rootHash, r.arguments))})
+	return stageID{"disk", in}
+}
+
+// wholeBoot is an input that says no more than the others of a disk.
+const wholeBoot = "partitions and boot menu as a whole"
