@@ -145,7 +145,7 @@ var options = map[string]struct {
 	"layers.fail2ban.recidive.banTime":    {"61d", sealedStages},
 	"layers.fail2ban.recidive.bans":       {4, sealedStages},
 	"layers.fail2ban.recidive.findTime":   {"15d", sealedStages},
-	"layers.kernel.allow":                 {"udf", "base disk initramfs root"}, // it brings modules
+	"layers.kernel.allow":                 {"udf", otherPackages}, // it brings modules
 	"layers.kernel.ia32":                  {false, "disk"},
 	"layers.kernel.lockdown":              {"integrity", "disk"},
 	"layers.kernel.without":               {"slab_nomerge", "disk"},

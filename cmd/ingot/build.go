@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"ingot/fault"
 	"ingot/ignition"
 	"ingot/images"
+	"ingot/images/format"
 	"ingot/layers/wireguard"
 )
 
@@ -28,27 +30,41 @@ type buildFlags struct {
 	explain     bool
 }
 
-func (f *buildFlags) register(cmd *cobra.Command) {
+// registerPlaces is for a verb that works with a built image.
+func (f *buildFlags) registerPlaces(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&f.out, "output", "o", "", "folder of the outputs, DIR/build by default")
 	flags.StringVar(&f.mirror, "mirror", "", "base URL of Debian's archives, "+images.DefaultMirror+" by default")
+}
+
+func (f *buildFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	f.registerPlaces(cmd)
 	flags.BoolVar(&f.locked, "locked", false, "refuse to make or change ingot.lock")
 	flags.BoolVar(&f.release, "release", false, "compress for size instead of speed")
 }
 
 func buildCommand(c *console) *cobra.Command {
 	var f buildFlags
+	var names []string
 	cmd := &cobra.Command{
 		Use:               "build [DIR]",
 		Short:             "Make the image and this server's instance config",
 		Args:              folder,
 		ValidArgsFunction: folders,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var formats []format.Format
+			if cmd.Flags().Changed("format") {
+				var err error
+				if formats, err = format.Parse(names); err != nil {
+					return err
+				}
+			}
 			loaded, err := c.load(folderOf(args))
 			if err != nil {
 				return err
 			}
-			result, err := c.build(cmd.Context(), loaded, folderOf(args), f)
+			result, err := c.buildFormats(cmd.Context(), loaded, folderOf(args), f, formats)
 			if err != nil {
 				return err
 			}
@@ -60,11 +76,13 @@ func buildCommand(c *console) *cobra.Command {
 					return err
 				}
 			}
-			return c.write(fmt.Appendf(nil, "%s  %s, %s on disk, sha256 %s\n", result.Image, size(result.Bytes), size(result.DiskBytes), result.SHA256))
+			raw := images.Converted{File: result.Image, Bytes: result.Bytes, DiskBytes: result.DiskBytes, SHA256: result.SHA256}
+			return c.writeFormats(append([]images.Converted{raw}, result.Formats...))
 		},
 	}
 	f.register(cmd)
 	cmd.Flags().BoolVar(&f.explain, "explain", false, "say of each stage whether it was made, and what changed since the last build")
+	cmd.Flags().StringSliceVar(&names, "format", nil, "also write these "+formatHelp+format.Names())
 	return cmd
 }
 
@@ -126,6 +144,28 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	return result, renameio.WriteFile(filepath.Join(o.Out, "instance.ign"), instance, 0o600, renameio.IgnoreUmask())
 }
 
+// withFormats is the JSON document of build.
+type withFormats struct {
+	images.Result
+	Formats []images.Converted `json:"formats,omitempty"`
+}
+
+// buildFormats makes the image, and writes it in the formats.
+func (c *console) buildFormats(ctx context.Context, loaded config.Loaded, dir string, f buildFlags, formats []format.Format) (withFormats, error) {
+	result, err := c.build(ctx, loaded, dir, f)
+	if err != nil || len(formats) == 0 {
+		return withFormats{Result: result}, err
+	}
+	o, err := c.buildOptions(dir, f)
+	if err != nil {
+		return withFormats{}, err
+	}
+	image := format.Image{File: result.Image, SHA256: result.SHA256, Bytes: result.Bytes}
+	all, err := images.Convert(ctx, o, image, formats)
+	c.endProgress()
+	return withFormats{result, all}, err
+}
+
 func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error) {
 	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
 	if err != nil {
@@ -139,21 +179,25 @@ func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error)
 	if err != nil {
 		return images.Options{}, err
 	}
-	o := images.Options{
-		LockFile: filepath.Join(dir, images.LockFile), Out: f.out, Mirror: f.mirror, Locked: f.locked, Explain: f.explain,
-		Agent: agent, Cache: cache, CacheBytes: bound, Progress: c.progress,
-		Remark: func(s string) { c.endProgress(); c.remark("%s", s) },
-	}
-	if o.Out == "" {
-		o.Out = filepath.Join(dir, "build")
-	}
+	o := c.options(dir, f, cache)
+	o.Agent, o.Locked, o.Explain, o.CacheBytes = agent, f.locked, f.explain, bound
+	o.Remark = func(s string) { c.endProgress(); c.remark("%s", s) }
 	if f.release {
 		o.Compression = images.SmallCompression
+	}
+	return o, nil
+}
+
+// options are those of every verb that works on images.
+func (c *console) options(dir string, f buildFlags, cache images.Cache) images.Options {
+	o := images.Options{
+		LockFile: filepath.Join(dir, images.LockFile), Out: cmp.Or(f.out, filepath.Join(dir, "build")), Mirror: f.mirror,
+		Cache: cache, Progress: c.progress,
 	}
 	if c.verbose {
 		o.Log = c.stderr
 	}
-	return o, nil
+	return o
 }
 
 // agentProgram is the appliance's program, which "make" puts beside this one.
