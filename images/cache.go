@@ -134,25 +134,51 @@ func (c Cache) Remove(dir string) error {
 // lockFile takes an exclusive lock that the kernel drops when this process
 // ends, however it ends.
 func lockFile(ctx context.Context, file string) (func(), error) {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := openLocked(ctx, file)
 	if err != nil {
 		return nil, err
 	}
+	return func() { f.Close() }, nil
+}
+
+// openLocked makes or opens a file for this process alone. Whoever had it
+// before may have renamed or removed it: then it is opened anew.
+func openLocked(ctx context.Context, file string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(ctx, f); err != nil {
+			f.Close()
+			return nil, err
+		}
+		mine, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		if named, err := os.Stat(file); err == nil && os.SameFile(mine, named) {
+			return f, nil
+		}
+		f.Close()
+	}
+}
+
+func flock(ctx context.Context, f *os.File) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			return nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", file, err)
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-tick.C:
 		}
 	}

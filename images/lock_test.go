@@ -19,7 +19,7 @@ func newPackage(name string) Package {
 
 func newLock() Lock {
 	return Lock{
-		Version: lockVersion, Suite: "trixie", Mirror: DefaultMirror, Epoch: 1794475820, Ignition: digits("b"),
+		Version: lockVersion, Suite: "trixie", Mirror: DefaultMirror, Snapshot: "20261125T033000Z", Epoch: 1794475820, Ignition: digits("b"),
 		Requested: map[Tree][]string{TreeImage: {"bash", "zsh"}, TreeTools: {"seabios"}},
 		Accounts:  Accounts{Passwd: []string{"root:x:0:0:root:/root:/bin/bash"}, Group: []string{"root:x:0:"}},
 		Trees: map[Tree][]Package{

@@ -78,7 +78,8 @@ func Repository(ctx context.Context, lock Lock, cache Cache, dir string) error {
 		return err
 	}
 	packages := lock.Trees[TreeImage]
-	if err := cache.debs().fetch(ctx, lock.Mirror, packages, func(int64, int64) {}); err != nil {
+	origins := Options{Snapshot: DefaultSnapshot}.origins(lock)
+	if err := newFetcher(cache.debs(), origins).fetch(ctx, packages, func(int64, int64) {}); err != nil {
 		return err
 	}
 	return repository(ctx, cache.debs(), dir, lock.Suite, packages)

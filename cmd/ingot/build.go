@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,15 +21,16 @@ import (
 
 // buildFlags are shared by the verbs that need an image.
 type buildFlags struct {
-	out, mirror string
-	locked      bool
-	release     bool
+	sourceFlags
+	out     string
+	locked  bool
+	release bool
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
+	f.sourceFlags.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&f.out, "output", "o", "", "folder of the outputs, DIR/build by default")
-	flags.StringVar(&f.mirror, "mirror", "", "base URL of Debian's archives, "+images.DefaultMirror+" by default")
 	flags.BoolVar(&f.locked, "locked", false, "refuse to make or change ingot.lock")
 	flags.BoolVar(&f.release, "release", false, "compress for size instead of speed")
 }
@@ -59,41 +61,10 @@ func buildCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-func lockCommand(c *console) *cobra.Command {
-	var f buildFlags
-	cmd := &cobra.Command{
-		Use:               "lock [DIR]",
-		Short:             "Resolve the packages anew and write ingot.lock",
-		Args:              folder,
-		ValidArgsFunction: folders,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, err := c.load(folderOf(args))
-			if err != nil {
-				return err
-			}
-			o, err := c.buildOptions(folderOf(args), f)
-			if err != nil {
-				return err
-			}
-			lock, err := images.MakeLock(cmd.Context(), loaded.Plan, o)
-			c.endProgress()
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.document(lock)
-			}
-			return c.write(fmt.Appendf(nil, "%s  %d packages in the image\n", o.LockFile, len(lock.Trees[images.TreeImage])))
-		},
-	}
-	f.register(cmd)
-	return cmd
-}
-
 // build makes the image and the instance config of a folder. The instance
 // comes first: what is wrong with the secrets must show before minutes of work.
 func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (images.Result, error) {
-	o, err := c.buildOptions(dir, f)
+	o, err := c.buildOptions(loaded, dir, f)
 	if err != nil {
 		return images.Result{}, err
 	}
@@ -117,27 +88,17 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	return result, renameio.WriteFile(filepath.Join(o.Out, "instance.ign"), instance, 0o600, renameio.IgnoreUmask())
 }
 
-func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error) {
-	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
+func (c *console) buildOptions(loaded config.Loaded, dir string, f buildFlags) (images.Options, error) {
+	o, err := c.lockOptions(loaded, dir, f.sourceFlags)
 	if err != nil {
-		return images.Options{}, err
+		return o, err
 	}
-	agent, err := agentProgram()
-	if err != nil {
-		return images.Options{}, err
+	if o.Agent, err = agentProgram(); err != nil {
+		return o, err
 	}
-	o := images.Options{
-		LockFile: filepath.Join(dir, images.LockFile), Out: f.out, Mirror: f.mirror, Locked: f.locked,
-		Agent: agent, Cache: cache, Progress: c.progress,
-	}
-	if o.Out == "" {
-		o.Out = filepath.Join(dir, "build")
-	}
+	o.Out, o.Locked = cmp.Or(f.out, filepath.Join(dir, "build")), f.locked
 	if f.release {
 		o.Compression = images.SmallCompression
-	}
-	if c.verbose {
-		o.Log = c.stderr
 	}
 	return o, nil
 }
