@@ -148,6 +148,7 @@ func checkNames(names []string, packages []Package) error {
 func (a apt) parseURIs(out string) (map[string]string, []string, error) {
 	paths := map[string]string{}
 	var specs []string
+	below := strings.Replace(a.mirror, "file://", "file:", 1) + "/" // as apt prints it
 	for line := range strings.Lines(out) {
 		if !strings.HasPrefix(line, "'") {
 			continue
@@ -165,11 +166,11 @@ func (a apt) parseURIs(out string) (map[string]string, []string, error) {
 			return nil, nil, err
 		}
 		parts := strings.Split(strings.TrimSuffix(file, ".deb"), "_")
-		if len(parts) != 3 || !strings.HasPrefix(raw, a.mirror+"/") {
+		if len(parts) != 3 || !strings.HasPrefix(raw, below) {
 			return nil, nil, fmt.Errorf("apt printed %q, which is not a package of %s", strings.TrimSpace(line), a.mirror)
 		}
 		spec := parts[0] + "=" + parts[1]
-		paths[spec] = strings.TrimPrefix(raw, a.mirror+"/")
+		paths[spec] = strings.TrimPrefix(raw, below)
 		specs = append(specs, spec)
 	}
 	return paths, specs, nil
