@@ -124,7 +124,7 @@ func writeDiff(w io.Writer, d images.Diff) {
 			tree = p.Tree
 			fmt.Fprintln(w, tree)
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", p.Kind, p.Name, versions(p), p.Archive)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Archive, versions(p))
 	}
 	for _, s := range d.Other {
 		fmt.Fprintln(w, s)
