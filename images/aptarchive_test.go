@@ -263,7 +263,7 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("another package: %+v, snapshot %s (%v)", r.Diff, r.Lock.Snapshot, err)
 	}
 	plan.Packages = append(plan.Packages, "kmodd")
-	if _, err := MakeLock(t.Context(), plan, o, true); fault.Of(err) != fault.OfInput || !strings.Contains(err.Error(), "Debian trixie has no package kmodd;") {
+	if _, err := MakeLock(t.Context(), plan, o, true); fault.Of(err) != fault.OfInput || !strings.Contains(err.Error(), "the suite trixie has no package kmodd;") {
 		t.Errorf("no such package: %v", err)
 	}
 }

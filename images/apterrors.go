@@ -79,7 +79,7 @@ func (a apt) explainInstall(err error) error {
 		return err
 	}
 	if m := unknownPackage.FindStringSubmatch(said.said); m != nil {
-		return fault.Input(fmt.Errorf("Debian %s has no package %s; it was removed there, or its name is misspelt: correct the layer that asks for it: %w", a.suite, m[1], err))
+		return fault.Input(fmt.Errorf("the suite %s has no package %s; it was removed there, or its name is misspelt: correct the layer that asks for it: %w", a.suite, m[1], err))
 	}
 	return fault.Input(fmt.Errorf("the packages cannot be installed together: %w", err))
 }
