@@ -42,6 +42,9 @@ type Loaded struct {
 	Layers []layers.Layer
 	// Test is which verdicts about the image are relied on.
 	Test Test
+	// Mirrors are base URLs of Debian's archives, in the order in which they are
+	// asked. They are no part of the image.
+	Mirrors []string
 	// Digest is the SHA-256, in hex, of every file that was read, with their
 	// names: ingot.yaml and the custom layers' files.
 	Digest string

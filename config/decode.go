@@ -74,8 +74,12 @@ func (d *decoder) plan(loaded *Loaded, always []layers.Layer) {
 	}
 	list := d.layers(f.Layers, always)
 	d.add(d.siteProblems(f))
+	d.add(d.mirrorProblems(f.Base.Mirrors))
 	d.add(d.testProblems(f.Test))
 	loaded.Test = f.Test.test()
+	for _, m := range f.Base.Mirrors {
+		loaded.Mirrors = append(loaded.Mirrors, string(m))
+	}
 	d.add(d.layersOff(list))
 	for _, l := range list {
 		d.add(d.located(l.path, l.Validate(site)))

@@ -37,11 +37,12 @@ const (
 // hints are by the path of an option: "[]" is an item of a list, "*" the value
 // of any key. Numbers that may be left out may also be 0.
 var hints = map[string]hint{
-	"name":          {pattern: "^" + labelShape + "$"},
-	"hostname":      {pattern: "^" + labelShape + `(\.` + labelShape + ")*$", maxLength: maxHostname},
-	"base.suite":    {standard: defaultSuite, enum: []string{defaultSuite}},
-	"base.slotSize": {standard: "2GiB", pattern: `^[0-9]+ ?(MiB|GiB)$`},
-	"admin.user":    {pattern: `^[a-z_][a-z0-9_-]*$`, maxLength: 32}, // useradd's,
+	"name":           {pattern: "^" + labelShape + "$"},
+	"hostname":       {pattern: "^" + labelShape + `(\.` + labelShape + ")*$", maxLength: maxHostname},
+	"base.suite":     {standard: defaultSuite, enum: []string{defaultSuite}},
+	"base.slotSize":  {standard: "2GiB", pattern: `^[0-9]+ ?(MiB|GiB)$`},
+	"base.mirrors[]": {pattern: mirrorPattern},
+	"admin.user":     {pattern: `^[a-z_][a-z0-9_-]*$`, maxLength: 32}, // useradd's,
 
 	"admin.keys": {minItems: 1},
 

@@ -54,7 +54,7 @@ type schema struct {
 	Minimum     *int               `json:"minimum,omitempty"`
 	Maximum     *int               `json:"maximum,omitempty"`
 	Default     any                `json:"default,omitempty"`
-	Of          string             `json:"x-ingot-of,omitempty"` // ofImage, ofInstance or ofVerdict
+	Of          string             `json:"x-ingot-of,omitempty"` // ofImage, ofInstance, ofVerdict or ofDownload
 	Definitions map[string]*schema `json:"definitions,omitempty"`
 }
 
@@ -120,6 +120,7 @@ const (
 	ofImage    = "image"
 	ofInstance = "instance"
 	ofVerdict  = "verdict"
+	ofDownload = "download"
 )
 
 // newSchema makes the schema of a file.
@@ -186,7 +187,7 @@ func (g *generator) structure(t reflect.Type, path, of string) *schema {
 		flags := "," + field.Tag.Get("ingot") + ","
 		here := strings.TrimPrefix(path+"."+name, ".")
 		own := of
-		for _, other := range []string{ofInstance, ofVerdict} {
+		for _, other := range []string{ofInstance, ofVerdict, ofDownload} {
 			if strings.Contains(flags, ","+other+",") {
 				own = other
 			}

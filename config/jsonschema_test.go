@@ -179,7 +179,7 @@ func TestSchemaRefusesBrokenFiles(t *testing.T) {
 		"why-long", "why-newline", "why-null", "why-number", "why-quote", "wireguard-allowed-ips", "wireguard-key-length", "wireguard-key-newline",
 		"wireguard-peer-misspelt", "wireguard-peer-names", "wireguard-peer-newline", "wireguard-peer-path", "wireguard-peers-mapping",
 		"wireguard-port-range", "wireguard-port-text", "wrong-type-bool", "wrong-type-list", "wrong-type-mapping", "wrong-type-port", "yes-no",
-		"test-keys-others", "test-keys-pem", "test-keys-private", "test-require", "test-max-age-7w", "test-shape", "test-unknown",
+		"base-mirrors", "base-mirrors-text", "test-keys-others", "test-keys-pem", "test-keys-private", "test-require", "test-max-age-7w", "test-shape", "test-unknown",
 	} {
 		text, err := os.ReadFile("testdata/broken/" + name + ".yaml")
 		if err != nil {

@@ -64,7 +64,8 @@ func overview(root *schema, plan layers.Plan) []byte {
 	var b strings.Builder
 	b.WriteString(pageHead + "# Options of ingot.yaml\n\n" +
 		"Options of the *image* are baked into the sealed root: a change makes a new image. Options of the *instance* are this server's identity: they go\n" +
-		"into `instance.ign`, and the image stays the same, bit for bit. Options of the *verdict* say which ones are relied on, and are in neither.\n\n")
+		"into `instance.ign`, and the image stays the same, bit for bit. Options of the *verdict* say which ones are relied on, those of the\n" +
+		"*download* where packages come from; both are in neither.\n\n")
 	options(&b, "", &schema{Properties: root.Properties})
 	b.WriteString("\n| layer | what it is |\n|---|---|\n")
 	described := map[string]string{}

@@ -18,8 +18,8 @@ import (
 )
 
 // ingotFile is ingot.yaml. Fields tagged "instance" are the identity of one
-// server, those tagged "verdict" say which verdicts are relied on; all others
-// are baked into the image.
+// server, those tagged "verdict" say which verdicts are relied on, those tagged
+// "download" where packages come from; all others are baked into the image.
 type ingotFile struct {
 	// Name is the image's name: up to 63 lower-case letters, digits and dashes.
 	Name string `yaml:"name" ingot:"required"`
@@ -46,6 +46,10 @@ type base struct {
 	// SlotSize is that of each of the two root slots: 512MiB to 64GiB, in whole
 	// MiB or GiB.
 	SlotSize size `yaml:"slotSize"`
+	// Mirrors are base URLs of Debian's archives, which are asked one after the
+	// other: http, https or file, with debian and debian-security below. The
+	// image does not depend on them.
+	Mirrors []mirrorURL `yaml:"mirrors" ingot:"download"`
 }
 
 // adminOptions is the one account that may log in.

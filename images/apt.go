@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"ingot/fault"
 )
@@ -27,34 +28,34 @@ const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 // apt is the real apt with a state directory of its own, so that neither the
 // host's sources nor its installed packages matter.
 type apt struct {
-	dir    string
-	mirror string
-	suite  string
+	dir     string // made by update
+	mirror  string // without a slash at its end
+	suite   string
+	keyring string
 }
 
-// newApt sets up apt's directories in dir and fetches the signed indices.
-func newApt(ctx context.Context, dir, mirror, suite string) (apt, error) {
-	a := apt{dir: dir, mirror: strings.TrimSuffix(mirror, "/"), suite: suite}
-	if _, err := os.Stat(keyring); err != nil {
-		return a, fault.Machine(fmt.Errorf("the archive keys are missing; install debian-archive-keyring: %w", err))
+// update sets up apt's directories and fetches the signed indices.
+func (a apt) update(ctx context.Context) error {
+	if _, err := os.Stat(a.keyring); err != nil {
+		return fault.Machine(fmt.Errorf("the archive keys are missing; install debian-archive-keyring: %w", err))
 	}
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return a, err
+		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
+			return err
 		}
 	}
 	files := map[string]string{"status": "", "sources.list": a.sources(), "apt.conf": a.config()}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			return a, err
+		if err := os.WriteFile(filepath.Join(a.dir, name), []byte(content), 0o644); err != nil {
+			return err
 		}
 	}
 	if _, err := a.run(ctx, "apt-get", "update"); ctx.Err() != nil {
-		return a, ctx.Err()
+		return ctx.Err()
 	} else if err != nil {
-		return a, fault.Machine(fmt.Errorf("the mirror %s could not be read; check the network or give another with --mirror: %w", mirror, err))
+		return a.explainUpdate(err)
 	}
-	return a, nil
+	return nil
 }
 
 func (a apt) sources() string {
@@ -64,7 +65,7 @@ func (a apt) sources() string {
 		"debian " + a.suite + "-updates",
 		"debian-security " + a.suite + "-security",
 	} {
-		fmt.Fprintf(&s, "deb [arch=amd64 signed-by=%s] %s/%s main\n", keyring, a.mirror, line)
+		fmt.Fprintf(&s, "deb [arch=amd64 signed-by=%s] %s/%s main\n", a.keyring, a.mirror, line)
 	}
 	return s.String()
 }
@@ -99,7 +100,7 @@ func (a apt) run(ctx context.Context, name string, args ...string) (string, erro
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", fmt.Errorf("%s %s: %w\n%s", name, args[0], err, lastLines(stderr.String(), 5))
+		return "", aptError{name + " " + args[0], err, stderr.String()}
 	}
 	return stdout.String(), nil
 }
@@ -114,7 +115,7 @@ func (a apt) resolve(ctx context.Context, names []string, essential bool) ([]Pac
 	}
 	out, err := a.run(ctx, "apt-get", append(args, names...)...)
 	if err != nil {
-		return nil, fault.Input(fmt.Errorf("the packages cannot be installed together: %w", err))
+		return nil, a.explainInstall(err)
 	}
 	paths, specs, err := a.parseURIs(out)
 	if err != nil {
@@ -147,6 +148,7 @@ func checkNames(names []string, packages []Package) error {
 func (a apt) parseURIs(out string) (map[string]string, []string, error) {
 	paths := map[string]string{}
 	var specs []string
+	below := strings.Replace(a.mirror, "file://", "file:", 1) + "/" // as apt prints it
 	for line := range strings.Lines(out) {
 		if !strings.HasPrefix(line, "'") {
 			continue
@@ -164,11 +166,11 @@ func (a apt) parseURIs(out string) (map[string]string, []string, error) {
 			return nil, nil, err
 		}
 		parts := strings.Split(strings.TrimSuffix(file, ".deb"), "_")
-		if len(parts) != 3 || !strings.HasPrefix(raw, a.mirror+"/") {
+		if len(parts) != 3 || !strings.HasPrefix(raw, below) {
 			return nil, nil, fmt.Errorf("apt printed %q, which is not a package of %s", strings.TrimSpace(line), a.mirror)
 		}
 		spec := parts[0] + "=" + parts[1]
-		paths[spec] = strings.TrimPrefix(raw, a.mirror+"/")
+		paths[spec] = strings.TrimPrefix(raw, below)
 		specs = append(specs, spec)
 	}
 	return paths, specs, nil
@@ -220,6 +222,89 @@ func fields(stanza string) map[string]string {
 		}
 	}
 	return f
+}
+
+// snapshotTime is a time at which a snapshot archive has all that the indices
+// name: a day after the newest of them. Snapshot archives take Debian's in a few
+// times a day, and Debian keeps a replaced package for at least 36 hours more
+// (dak's StayOfExecution). The clock of this machine, or of a mirror that lags
+// behind, does not matter.
+func (a apt) snapshotTime() (string, error) {
+	releases, err := filepath.Glob(filepath.Join(a.dir, "state/lists/*Release"))
+	if err != nil {
+		return "", err
+	}
+	var newest time.Time
+	for _, file := range releases {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		date, err := time.Parse(time.RFC1123, fields(string(b))["Date"])
+		if err != nil {
+			return "", fmt.Errorf("%s has no date: %w", filepath.Base(file), err)
+		}
+		if date.After(newest) {
+			newest = date
+		}
+	}
+	return newest.Add(24 * time.Hour).UTC().Format("20060102T150405Z"), nil
+}
+
+// The archives that a package may come from.
+const (
+	ArchiveSecurity = "security"
+	ArchiveUpdates  = "updates" // what cannot wait for the next point release
+	ArchiveMain     = "main"
+)
+
+// archives says which archive each package of a lock comes from, by spec.
+func (a apt) archives(ctx context.Context, lock Lock) (map[string]string, error) {
+	archives, args := map[string]string{}, []string{"policy"}
+	for _, packages := range lock.Trees {
+		for _, p := range packages {
+			archives[p.spec()] = archiveOf(p)
+			args = append(args, p.Name)
+		}
+	}
+	out, err := a.run(ctx, "apt-cache", args...)
+	if err != nil {
+		return nil, err
+	}
+	for spec, suites := range parsePolicy(out) {
+		if archives[spec] == ArchiveMain && !slices.Contains(suites, a.suite) && slices.Contains(suites, a.suite+"-updates") {
+			archives[spec] = ArchiveUpdates
+		}
+	}
+	return archives, nil
+}
+
+// archiveOf goes by the path alone, which does not tell main from updates.
+func archiveOf(p Package) string {
+	if strings.HasPrefix(p.Path, "debian-security/") {
+		return ArchiveSecurity
+	}
+	return ArchiveMain
+}
+
+// parsePolicy reads the version tables of "apt-cache policy": the suites that
+// have a package's version, by its spec.
+func parsePolicy(out string) map[string][]string {
+	suites := map[string][]string{}
+	var name, spec string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 1 && !strings.HasPrefix(line, " "):
+			name, spec = strings.TrimSuffix(f[0], ":"), ""
+		case len(f) == 2 && strings.HasPrefix(line, "     ") && !strings.HasPrefix(line, "      "):
+			spec = name + "=" + f[0]
+		case len(f) > 2 && strings.HasPrefix(line, "        ") && spec != "":
+			suite, _, _ := strings.Cut(f[2], "/")
+			suites[spec] = append(suites[spec], suite)
+		}
+	}
+	return suites
 }
 
 // lastLines is the end of a program's output, where the cause is.

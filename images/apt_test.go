@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -101,6 +102,47 @@ func TestParseStanzasRefuses(t *testing.T) {
 	} {
 		if _, err := parseStanzas(tc.out, map[string]string{"bash=5.2": "b.deb"}); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
+		}
+	}
+}
+
+func TestParsePolicy(t *testing.T) {
+	t.Parallel()
+	got := parsePolicy(`bash:
+  Installed: (none)
+  Candidate: 5.2.37-2+b10
+  Version table:
+     5.2.37-2+b10 500
+        500 http://mirror.example/debian trixie/main amd64 Packages
+tzdata:
+  Installed: 2026a-0
+  Candidate: 2026b-0
+  Version table:
+     2026b-0 500
+        500 http://mirror.example/debian trixie-updates/main amd64 Packages
+        500 file:/srv/mirror/debian trixie/main amd64 Packages
+ *** 2026a-0 500
+        100 /var/lib/dpkg/status
+     2025a-0 500
+        500 http://mirror.example/debian trixie/main amd64 Packages
+`)
+	want := map[string][]string{"bash=5.2.37-2+b10": {"trixie"}, "tzdata=2026b-0": {"trixie-updates", "trixie"}, "tzdata=2025a-0": {"trixie"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestExplainInstall(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"E: Unable to locate package kmodd":                                           "has no package kmodd;",
+		"E: Package 'telnetd' has no installation candidate":                          "has no package telnetd;",
+		"E: Unable to locate package x.y\nE: Couldn't find any package by glob 'x.y'": "has no package x.y;",
+		"The following packages have unmet dependencies:\n a : Depends: b":            "cannot be installed together",
+	} {
+		err := apt{suite: "trixie"}.explainInstall(aptError{"apt-get install", errors.New("exit status 100"), said})
+		if fault.Of(err) != fault.OfInput || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), said) {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

@@ -28,7 +28,14 @@ import (
 type Options struct {
 	LockFile string // ingot.lock
 	Out      string // directory of the outputs, made when missing
-	Mirror   string // base URL of Debian's archives, empty is DefaultMirror
+	// Mirrors are base URLs of Debian's archives (http, https, file), asked one
+	// after the other and before that of the lock; a lock is made from the
+	// first that can be read, DefaultMirror when there are none.
+	Mirrors []string
+	// Snapshot is the base URL of an archive like DefaultSnapshot, for packages
+	// that have left the mirrors; empty for none.
+	Snapshot string
+	Keyring  string // the archives' keys, empty for Debian's own
 	Agent    string // the ingot-agent program that goes into the image
 	Locked   bool   // refuse to make or change the lock
 	Explain  bool   // say of each stage what changed
@@ -287,13 +294,16 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Ac
 	}})
 }
 
-// download fetches the packages of a tree that are not in the cache yet, from
-// the mirror asked for now or that of the lock: the digests are the same.
+// download fetches the packages of a tree that are not in the cache yet.
 func (b *builder) download(ctx context.Context, lock Lock, name Tree) error {
+	return b.fetch(ctx, lock, lock.Trees[name])
+}
+
+func (b *builder) fetch(ctx context.Context, lock Lock, packages []Package) error {
 	if err := b.opts.Cache.useDebs(ctx); err != nil {
 		return err
 	}
-	return b.opts.Cache.debs().fetch(ctx, cmp.Or(b.opts.Mirror, lock.Mirror), lock.Trees[name], func(done, total int64) {
+	return newFetcher(b.opts.Cache.debs(), b.opts.origins(lock)).fetch(ctx, packages, func(done, total int64) {
 		b.progress(Progress{Stage: "packages", Bytes: done, Of: total})
 	})
 }

@@ -176,21 +176,10 @@ func (c Cache) scratch(prefix string) (dir string, done func() error, err error)
 	}, nil
 }
 
-// sweep deletes what killed builds left in tmp and debs.
+// sweep deletes what killed builds left. When somebody begins new work just now,
+// it leaves that to the next build.
 func (c Cache) sweep() error {
-	var all error
-	for _, left := range []struct {
-		dir, prefix string
-		open        opener
-	}{{"tmp", "", openFolder}, {"debs", downloadPrefix, openFile}} {
-		all = errors.Join(all, c.sweepFolder(filepath.Join(c.Dir, left.dir), left.prefix, left.open))
-	}
-	return all
-}
-
-// sweepFolder deletes the entries of a folder that nobody claims. When somebody
-// begins a new one just now, it leaves the work to the next build.
-func (c Cache) sweepFolder(dir, prefix string, open opener) error {
+	dir := filepath.Join(c.Dir, "tmp")
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) == 0 {
 		return err
@@ -205,10 +194,10 @@ func (c Cache) sweepFolder(dir, prefix string, open opener) error {
 	left := map[string]claim{}
 	for _, e := range entries {
 		file := filepath.Join(dir, e.Name())
-		if !strings.HasPrefix(e.Name(), prefix) || e.Type()&fs.ModeSymlink != 0 {
+		if e.Type()&fs.ModeSymlink != 0 {
 			continue
 		}
-		if mine, err := try(open, file, alone); err == nil {
+		if mine, err := try(openFolder, file, alone); err == nil {
 			left[file] = mine
 		}
 	}

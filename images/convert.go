@@ -28,7 +28,7 @@ type Converted struct {
 }
 
 // Convert writes the image in opts.Out in other formats, beside it. Of opts it
-// reads LockFile, Out, Mirror, Cache, Log and Progress. An image whose SHA256 is
+// reads LockFile, Out, Mirrors, Snapshot, Cache, Log and Progress. An image whose SHA256 is
 // not given is read for it.
 func Convert(ctx context.Context, opts Options, image format.Image, formats []format.Format) ([]Converted, error) {
 	b := &builder{opts: opts}

@@ -76,17 +76,12 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	download, err := other.debs().begin()
-	if err != nil {
-		t.Fatal(err)
-	}
 	elsewhere := t.TempDir()
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(cache.Dir, "tmp", "s-1", "tree"), 0o755), // the killed build's
 		put("half")(filepath.Join(cache.Dir, "tmp", "s-1")),
-		os.WriteFile(filepath.Join(cache.Dir, "debs", downloadPrefix+"1"), nil, 0o644),
-		os.WriteFile(filepath.Join(cache.Dir, "debs", digits("a")+".deb"), nil, 0o644),
-		os.Symlink(elsewhere, filepath.Join(cache.Dir, "tmp", "link")), // nobody's but the owner's
+		os.WriteFile(filepath.Join(cache.Dir, "debs", digits("a")+".deb.part"), nil, 0o644), // the next build goes on with it
+		os.Symlink(elsewhere, filepath.Join(cache.Dir, "tmp", "link")),                      // nobody's but the owner's
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -96,12 +91,11 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNames(t, filepath.Join(cache.Dir, "tmp"), "link", filepath.Base(working))
-	wantNames(t, filepath.Join(cache.Dir, "debs"), filepath.Base(download.Name()), digits("a")+".deb")
-	if err := errors.Join(done(), download.Close(), cache.sweep()); err != nil {
+	if err := errors.Join(done(), cache.sweep()); err != nil {
 		t.Fatal(err)
 	}
 	wantNames(t, filepath.Join(cache.Dir, "tmp"), "link")
-	wantNames(t, filepath.Join(cache.Dir, "debs"), digits("a")+".deb")
+	wantNames(t, filepath.Join(cache.Dir, "debs"), digits("a")+".deb.part")
 }
 
 // No sweeper comes between the making of a folder and its lock.
@@ -147,7 +141,8 @@ func TestFetchAgainWhatIsEmpty(t *testing.T) {
 	if err := os.WriteFile(store.path(p), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := store.fetch(t.Context(), server.URL, []Package{p}, func(int64, int64) {})
+	f, _ := newTestFetcher(store, mirror(server.URL))
+	err := f.fetch(t.Context(), []Package{p}, unwatched)
 	wantStored(t, store, p, "the package", err)
 }
 

@@ -61,7 +61,7 @@ func difference(name, before, now string) string {
 	case now == "":
 		return name + " is gone"
 	case strings.HasPrefix(name, packageInput):
-		was, is := version(before), version(now)
+		was, is := packageVersion(before), packageVersion(now)
 		if was == is {
 			return name + " " + is + " has other bytes"
 		}
@@ -72,8 +72,8 @@ func difference(name, before, now string) string {
 	return name + " differs"
 }
 
-// version is the first word of a package's input.
-func version(input string) string {
+// packageVersion is the first word of a package's input.
+func packageVersion(input string) string {
 	var text string
 	if json.Unmarshal([]byte(input), &text) != nil {
 		return "?"

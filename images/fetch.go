@@ -2,22 +2,19 @@ package images
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"ingot/fault"
 )
@@ -27,33 +24,100 @@ type debs struct{ dir string }
 
 func (d debs) path(p Package) string { return filepath.Join(d.dir, p.SHA256+".deb") }
 
+// origin is one place that packages come from.
+type origin struct {
+	name string // as errors call it
+	url  func(p Package) string
+	// away is set when nothing answered there: the other packages of a run do
+	// not wait for it once more.
+	away atomic.Bool
+}
+
+// mirror is a base URL with debian and debian-security below it.
+func mirror(base string) *origin {
+	base = strings.TrimSuffix(base, "/")
+	return &origin{name: base, url: func(p Package) string { return base + "/" + escaped(p.Path) }}
+}
+
+// DefaultSnapshot is Debian's archive of everything it ever published.
+const DefaultSnapshot = "https://snapshot.debian.org"
+
+// snapshot has every archive as it was at a time. It redirects to the last
+// state that it has of before that time.
+func snapshot(base, at string) *origin {
+	base = strings.TrimSuffix(base, "/")
+	return &origin{name: base, url: func(p Package) string {
+		archive, rest, _ := strings.Cut(p.Path, "/")
+		return base + "/archive/" + url.PathEscape(archive) + "/" + at + "/" + escaped(rest)
+	}}
+}
+
+func escaped(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = url.PathEscape(s)
+	}
+	return strings.Join(segments, "/")
+}
+
+// origins are where the packages of a lock may be, in the order in which they
+// are asked: the digests are the same everywhere.
+func (o Options) origins(lock Lock) []*origin {
+	var list []*origin
+	for i, m := range append(slices.Clone(o.Mirrors), lock.Mirror) {
+		if !slices.Contains(o.Mirrors[:min(i, len(o.Mirrors))], m) {
+			list = append(list, mirror(m))
+		}
+	}
+	if o.Snapshot != "" && lock.Snapshot != "" {
+		list = append(list, snapshot(o.Snapshot, lock.Snapshot))
+	}
+	return list
+}
+
 // parallelDownloads keeps a mirror busy without being rude to it.
 const parallelDownloads = 6
 
+// idleTime ends a download of which nothing comes any more. How long the whole
+// may take depends on its size and is nobody's business.
+const idleTime = time.Minute
+
+// fetcher brings packages from the first source that has them.
+type fetcher struct {
+	store   debs
+	origins []*origin
+	client  *http.Client
+	idle    time.Duration
+	pause   func(ctx context.Context, d time.Duration) // between two tries
+}
+
+func newFetcher(store debs, origins []*origin) *fetcher {
+	transport := http.DefaultTransport.(*http.Transport).Clone() // takes proxies from the environment
+	transport.DisableCompression = true                          // the digest is of the bytes as they are
+	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
+	return &fetcher{store: store, origins: origins, client: &http.Client{Transport: transport}, idle: idleTime, pause: pause}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // fetch downloads what is missing. A file appears under its digest only when
 // its bytes have that digest.
-func (d debs) fetch(ctx context.Context, mirror string, packages []Package, progress func(done, total int64)) error {
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+func (f *fetcher) fetch(ctx context.Context, packages []Package, progress func(done, total int64)) error {
+	if err := os.MkdirAll(f.store.dir, 0o755); err != nil {
 		return err
 	}
-	var missing []Package
-	var total int64
-	for _, p := range packages {
-		info, err := os.Stat(d.path(p))
-		if err != nil || info.Size() != p.Size {
-			missing = append(missing, p)
-			total += p.Size
-			continue
-		}
-		now := time.Now()
-		_ = os.Chtimes(d.path(p), now, now) // for pruning by age
-	}
+	missing, total := f.store.missing(packages)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDownloads)
 	var done atomic.Int64
 	for _, p := range missing {
 		group.Go(func() error {
-			if err := d.fetchOne(ctx, mirror, p); err != nil {
+			if err := f.one(ctx, p); err != nil {
 				return err
 			}
 			progress(done.Add(p.Size), total)
@@ -61,6 +125,97 @@ func (d debs) fetch(ctx context.Context, mirror string, packages []Package, prog
 		})
 	}
 	return group.Wait()
+}
+
+// has looks at the size, too: a power cut may leave an empty file.
+func (d debs) has(p Package) bool {
+	info, err := os.Stat(d.path(p))
+	return err == nil && info.Size() == p.Size
+}
+
+// missing are the packages that the store does not have, each once, and their
+// size in bytes.
+func (d debs) missing(packages []Package) (list []Package, total int64) {
+	seen := map[string]bool{}
+	for _, p := range packages {
+		if d.has(p) {
+			now := time.Now()
+			_ = os.Chtimes(d.path(p), now, now) // for pruning by age
+			continue
+		}
+		if !seen[p.SHA256] {
+			seen[p.SHA256] = true
+			list = append(list, p)
+			total += p.Size
+		}
+	}
+	return list, total
+}
+
+// one asks the sources in turn. What one of them broke off, the next one
+// continues.
+func (f *fetcher) one(ctx context.Context, p Package) error {
+	part, err := f.store.part(ctx, p)
+	if err != nil || part == nil {
+		return err
+	}
+	defer part.close()
+	var failed failures
+	for _, o := range f.origins {
+		if o.away.Load() {
+			failed = append(failed, failure{o.name, errAway})
+			continue
+		}
+		err := f.from(ctx, o, part)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, new(localError)):
+			return fault.Machine(fmt.Errorf("keep %s %s: %w", p.Name, p.Version, err))
+		}
+		if errors.Is(err, errAway) {
+			o.away.Store(true)
+		}
+		failed = append(failed, failure{o.name, err})
+	}
+	return fault.Machine(fmt.Errorf("%s %s cannot be had: %w", p.Name, p.Version, failed))
+}
+
+// failure is why a source did not give a package.
+type failure struct {
+	origin string
+	err    error
+}
+
+// failures are those of all sources.
+type failures []failure
+
+func (r failures) Error() string {
+	var b strings.Builder
+	for _, f := range r {
+		fmt.Fprintf(&b, "%s %v; ", f.origin, f.err)
+	}
+	return b.String() + r.advice()
+}
+
+func (r failures) Unwrap() []error {
+	var list []error
+	for _, f := range r {
+		list = append(list, f.err)
+	}
+	return list
+}
+
+func (r failures) advice() string {
+	switch {
+	case errors.Is(r, errGone):
+		return "a security update replaced this version: run \"ingot lock\" for the present ones, or name a place that keeps old ones with --mirror or --snapshot"
+	case errors.Is(r, errOtherBytes):
+		return "if another --mirror has other bytes, too, find out why before you build"
+	}
+	return "check the network and the proxy, or give another --mirror"
 }
 
 // newestPackage is when the newest package was built, in seconds since 1970:
@@ -86,97 +241,4 @@ func newestPackage(d debs, packages []Package) (int64, error) {
 		newest = max(newest, t)
 	}
 	return newest, nil
-}
-
-// downloadTime ends a download that stalls: the largest of today's packages,
-// 35 MB, takes this long at 58 kB/s.
-const downloadTime = 10 * time.Minute
-
-// downloadTries covers a mirror's passing fault.
-const downloadTries = 3
-
-func (d debs) fetchOne(ctx context.Context, mirror string, p Package) error {
-	var err error
-	for try := range downloadTries {
-		err = d.try(ctx, mirror, p)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errGone) || try == downloadTries-1 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(try+1) * time.Second):
-		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		return fault.Machine(fmt.Errorf("%s %s: %w", p.Name, p.Version, err))
-	}
-	return nil
-}
-
-var errGone = errors.New("the mirror no longer has this version; a security update replaced it: run \"ingot lock\" for the present ones")
-
-func (d debs) try(ctx context.Context, mirror string, p Package) error {
-	segments := strings.Split(p.Path, "/")
-	for i, s := range segments {
-		segments[i] = url.PathEscape(s)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(mirror, "/")+"/"+strings.Join(segments, "/"), nil)
-	if err != nil {
-		return err
-	}
-	client := http.Client{Timeout: downloadTime}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("the mirror cannot be reached: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
-		return errGone
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the mirror answered %s", resp.Status)
-	}
-	return d.store(resp.Body, p)
-}
-
-// downloadPrefix begins the names of unfinished downloads.
-const downloadPrefix = ".download-"
-
-// begin makes the file of a download, which is this process's while it is open.
-func (d debs) begin() (*os.File, error) {
-	gate, err := await(context.Background(), openFolder, d.dir, shared)
-	if err != nil {
-		return nil, err
-	}
-	defer gate.drop()
-	f, err := os.CreateTemp(d.dir, downloadPrefix+"*")
-	if err != nil {
-		return nil, err
-	}
-	return f, unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-}
-
-// store writes the package under a temporary name and renames it when its
-// digest is right and it is on the disk.
-func (d debs) store(body io.Reader, p Package) error {
-	tmp, err := d.begin()
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(tmp, sum), io.LimitReader(body, p.Size+1)); err != nil {
-		return fmt.Errorf("the download broke off: %w", err)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != p.SHA256 {
-		return fmt.Errorf("the mirror sent other bytes than the lock names (SHA-256 %s, not %s)", got, p.SHA256)
-	}
-	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("write the package to the disk: %w", err)
-	}
-	return os.Rename(tmp.Name(), d.path(p))
 }

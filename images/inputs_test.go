@@ -134,7 +134,8 @@ var options = map[string]struct {
 }{
 	"name":                                {"other", ""},
 	"hostname":                            {"other.example.com", ""},
-	"base.slotSize":                       {"2GiB", sealedStages}, // the root tells systemd-repart how large the other slot is
+	"base.slotSize":                       {"2GiB", sealedStages},       // the root tells systemd-repart how large the other slot is
+	"base.mirrors":                        {"http://other.example", ""}, // the digests are the same everywhere
 	"admin.user":                          {"boss", sealedStages},
 	"admin.keys":                          {otherSecurityKey, ""},
 	"layers.custom":                       {"other", sealedStages},

@@ -23,8 +23,8 @@ const (
 	KindOther    = "other"    // notes and unfinished work, which Prune leaves
 )
 
-// Entry is something in the cache that takes space.
-type Entry struct {
+// Cached is something in the cache that takes space.
+type Cached struct {
 	Kind  string    `json:"kind"` // the stage's name, or one of the above
 	Name  string    `json:"name"` // of the file or folder
 	Bytes int64     `json:"bytes"`
@@ -34,7 +34,7 @@ type Entry struct {
 // Entries lists what takes space, that which was unused for longest first. Bytes
 // are those on the disk. Of trees that an ordinary user made, what the user may
 // not read does not count.
-func (c Cache) Entries() ([]Entry, error) {
+func (c Cache) Entries() ([]Cached, error) {
 	stages, err := c.stages()
 	if err != nil {
 		return nil, err
@@ -44,8 +44,8 @@ func (c Cache) Entries() ([]Entry, error) {
 		return nil, err
 	}
 	all := append(stages, packages...)
-	slices.SortFunc(all, func(a, b Entry) int { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Name, b.Name)) })
-	other := Entry{Kind: KindOther}
+	slices.SortFunc(all, func(a, b Cached) int { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Name, b.Name)) })
+	other := Cached{Kind: KindOther}
 	entries, err := os.ReadDir(c.Dir)
 	for _, e := range entries {
 		if name := e.Name(); name != "stages" && name != "debs" {
@@ -56,7 +56,7 @@ func (c Cache) Entries() ([]Entry, error) {
 }
 
 // stages are the finished stages, without second names for them.
-func (c Cache) stages() ([]Entry, error) {
+func (c Cache) stages() ([]Cached, error) {
 	dir := filepath.Join(c.Dir, "stages")
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c Cache) stages() ([]Entry, error) {
 	sizes := c.sizes()
 	known := len(sizes)
 	now := map[string]int64{}
-	var list []Entry
+	var list []Cached
 	for _, f := range files {
 		info, err := f.Info()
 		if err != nil || !f.IsDir() {
@@ -78,7 +78,7 @@ func (c Cache) stages() ([]Entry, error) {
 		}
 		now[f.Name()] = bytes
 		kind, _, _ := strings.Cut(f.Name(), "-")
-		list = append(list, Entry{Kind: kind, Name: f.Name(), Bytes: bytes, Used: info.ModTime()})
+		list = append(list, Cached{Kind: kind, Name: f.Name(), Bytes: bytes, Used: info.ModTime()})
 	}
 	if known != len(now) {
 		c.rememberSizes(now)
@@ -104,15 +104,15 @@ func (c Cache) rememberSizes(sizes map[string]int64) {
 	}
 }
 
-func (c Cache) packages() ([]Entry, error) {
+func (c Cache) packages() ([]Cached, error) {
 	files, err := os.ReadDir(c.debs().dir)
 	if err != nil {
 		return nil, err
 	}
-	var list []Entry
+	var list []Cached
 	for _, f := range files {
-		if info, err := f.Info(); err == nil && strings.HasSuffix(f.Name(), ".deb") {
-			list = append(list, Entry{Kind: KindPackages, Name: f.Name(), Bytes: onDisk(info), Used: info.ModTime()})
+		if info, err := f.Info(); err == nil && strings.HasSuffix(strings.TrimSuffix(f.Name(), partSuffix), ".deb") {
+			list = append(list, Cached{Kind: KindPackages, Name: f.Name(), Bytes: onDisk(info), Used: info.ModTime()})
 		}
 	}
 	return list, nil
@@ -178,16 +178,16 @@ type PruneOptions struct {
 
 // Pruned is what Prune did.
 type Pruned struct {
-	Removed []Entry `json:"removed"`
-	Bytes   int64   `json:"bytes"`  // of what was removed
-	Left    int64   `json:"left"`   // bytes
-	InUse   int     `json:"in_use"` // entries that would have gone, but a build or a machine uses them
+	Removed []Cached `json:"removed"`
+	Bytes   int64    `json:"bytes"`  // of what was removed
+	Left    int64    `json:"left"`   // bytes
+	InUse   int      `json:"in_use"` // entries that would have gone, but a build or a machine uses them
 }
 
 // Prune removes what has not been used for longest, what killed builds left, and
 // locks and second names of stages that are gone.
 func (c Cache) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
-	result := Pruned{Removed: []Entry{}}
+	result := Pruned{Removed: []Cached{}}
 	if err := c.sweep(); err != nil {
 		return result, err
 	}
@@ -227,7 +227,7 @@ func (c Cache) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 
 // drop removes an entry, or fails with errBusy when somebody uses it now or has
 // used it since it was listed.
-func (c Cache) drop(e Entry) error {
+func (c Cache) drop(e Cached) error {
 	file, open, lock := filepath.Join(c.debs().dir, e.Name), opener(openFolder), c.debs().dir
 	if e.Kind != KindPackages {
 		file, open = filepath.Join(c.Dir, "stages", e.Name), openFile

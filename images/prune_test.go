@@ -47,7 +47,7 @@ func filled(t *testing.T) Cache {
 	return cache
 }
 
-func kinds(entries []Entry) []string {
+func kinds(entries []Cached) []string {
 	names := []string{}
 	for _, e := range entries {
 		names = append(names, e.Kind)

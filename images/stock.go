@@ -89,7 +89,8 @@ func Repository(ctx context.Context, lock Lock, cache Cache, dir string) error {
 	if err := cache.useDebs(ctx); err != nil {
 		return err
 	}
-	if err := cache.debs().fetch(ctx, lock.Mirror, packages, func(int64, int64) {}); err != nil {
+	origins := Options{Snapshot: DefaultSnapshot}.origins(lock)
+	if err := newFetcher(cache.debs(), origins).fetch(ctx, packages, func(int64, int64) {}); err != nil {
 		return err
 	}
 	return repository(ctx, cache.debs(), dir, lock.Suite, packages)

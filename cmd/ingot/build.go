@@ -24,22 +24,22 @@ import (
 
 // buildFlags are shared by the verbs that need an image.
 type buildFlags struct {
-	out, mirror string
-	locked      bool
-	release     bool
-	explain     bool
+	sourceFlags
+	out     string
+	locked  bool
+	release bool
+	explain bool
 }
 
 // registerPlaces is for a verb that works with a built image.
 func (f *buildFlags) registerPlaces(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVarP(&f.out, "output", "o", "", "folder of the outputs, DIR/build by default")
-	flags.StringVar(&f.mirror, "mirror", "", "base URL of Debian's archives, "+images.DefaultMirror+" by default")
+	f.sourceFlags.register(cmd)
+	cmd.Flags().StringVarP(&f.out, "output", "o", "", "folder of the outputs, DIR/build by default")
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
 	f.registerPlaces(cmd)
+	flags := cmd.Flags()
 	flags.BoolVar(&f.locked, "locked", false, "refuse to make or change ingot.lock")
 	flags.BoolVar(&f.release, "release", false, "compress for size instead of speed")
 }
@@ -86,41 +86,10 @@ func buildCommand(c *console) *cobra.Command {
 	return cmd
 }
 
-func lockCommand(c *console) *cobra.Command {
-	var f buildFlags
-	cmd := &cobra.Command{
-		Use:               "lock [DIR]",
-		Short:             "Resolve the packages anew and write ingot.lock",
-		Args:              folder,
-		ValidArgsFunction: folders,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, err := c.load(folderOf(args))
-			if err != nil {
-				return err
-			}
-			o, err := c.buildOptions(folderOf(args), f)
-			if err != nil {
-				return err
-			}
-			lock, err := images.MakeLock(cmd.Context(), loaded.Plan, o)
-			c.endProgress()
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.document(lock)
-			}
-			return c.write(fmt.Appendf(nil, "%s  %d packages in the image\n", o.LockFile, len(lock.Trees[images.TreeImage])))
-		},
-	}
-	f.register(cmd)
-	return cmd
-}
-
 // build makes the image and the instance config of a folder. The instance
 // comes first: what is wrong with the secrets must show before minutes of work.
 func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (images.Result, error) {
-	o, err := c.buildOptions(dir, f)
+	o, err := c.buildOptions(loaded, dir, f)
 	if err != nil {
 		return images.Result{}, err
 	}
@@ -156,7 +125,7 @@ func (c *console) buildFormats(ctx context.Context, loaded config.Loaded, dir st
 	if err != nil || len(formats) == 0 {
 		return withFormats{Result: result}, err
 	}
-	o, err := c.buildOptions(dir, f)
+	o, err := c.buildOptions(loaded, dir, f)
 	if err != nil {
 		return withFormats{}, err
 	}
@@ -166,21 +135,18 @@ func (c *console) buildFormats(ctx context.Context, loaded config.Loaded, dir st
 	return withFormats{result, all}, err
 }
 
-func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error) {
-	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
+func (c *console) buildOptions(loaded config.Loaded, dir string, f buildFlags) (images.Options, error) {
+	o, err := c.lockOptions(loaded, dir, f.sourceFlags)
 	if err != nil {
-		return images.Options{}, err
+		return o, err
 	}
-	agent, err := agentProgram()
-	if err != nil {
-		return images.Options{}, err
+	if o.CacheBytes, err = cacheBytes(); err != nil {
+		return o, err
 	}
-	bound, err := cacheBytes()
-	if err != nil {
-		return images.Options{}, err
+	if o.Agent, err = agentProgram(); err != nil {
+		return o, err
 	}
-	o := c.options(dir, f, cache)
-	o.Agent, o.Locked, o.Explain, o.CacheBytes = agent, f.locked, f.explain, bound
+	o.Out, o.Locked, o.Explain = f.output(dir), f.locked, f.explain
 	o.Remark = func(s string) { c.endProgress(); c.remark("%s", s) }
 	if f.release {
 		o.Compression = images.SmallCompression
@@ -188,16 +154,9 @@ func (c *console) buildOptions(dir string, f buildFlags) (images.Options, error)
 	return o, nil
 }
 
-// options are those of every verb that works on images.
-func (c *console) options(dir string, f buildFlags, cache images.Cache) images.Options {
-	o := images.Options{
-		LockFile: filepath.Join(dir, images.LockFile), Out: cmp.Or(f.out, filepath.Join(dir, "build")), Mirror: f.mirror,
-		Cache: cache, Progress: c.progress,
-	}
-	if c.verbose {
-		o.Log = c.stderr
-	}
-	return o
+// output is the folder of the outputs.
+func (f buildFlags) output(dir string) string {
+	return cmp.Or(f.out, filepath.Join(dir, "build"))
 }
 
 // agentProgram is the appliance's program, which "make" puts beside this one.

@@ -146,10 +146,10 @@ func parseAge(text string) (time.Duration, error) {
 
 // cacheList is the JSON document of cache and cache list.
 type cacheList struct {
-	Dir      string         `json:"dir"`
-	Bytes    int64          `json:"bytes"`
-	MaxBytes int64          `json:"max_bytes"` // -1 is unlimited
-	Entries  []images.Entry `json:"entries"`
+	Dir      string          `json:"dir"`
+	Bytes    int64           `json:"bytes"`
+	MaxBytes int64           `json:"max_bytes"` // -1 is unlimited
+	Entries  []images.Cached `json:"entries"`
 }
 
 func (c *console) listCache() error {

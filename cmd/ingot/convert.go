@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"ingot/config"
 	"ingot/fault"
 	"ingot/images"
 	"ingot/images/format"
@@ -57,11 +57,11 @@ type converted struct {
 }
 
 func (c *console) convert(ctx context.Context, dir string, f buildFlags, formats []format.Format) (converted, error) {
-	cache, err := images.OpenCache(os.Getenv("INGOT_CACHE"))
+	o, err := c.lockOptions(config.Loaded{}, dir, f.sourceFlags)
 	if err != nil {
 		return converted{}, err
 	}
-	o := c.options(dir, f, cache)
+	o.Out = f.output(dir)
 	image, err := format.Open(ctx, filepath.Join(o.Out, images.ImageFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return converted{}, fault.Input(fmt.Errorf("there is no image: %w; run \"ingot build\" first, or name its folder", err))

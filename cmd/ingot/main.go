@@ -75,6 +75,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(keygenCommand(c), verifyCommand(c))
 	root.AddCommand(cacheCommand(c))
 	root.AddCommand(convertCommand(c))
+	root.AddCommand(outdatedCommand(c))
 	return root
 }
 

@@ -165,7 +165,7 @@ func firmware(uefi bool) vm.Firmware {
 
 // auditTree brings the tree of the audit tools up to date.
 func (c *console) auditTree(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (string, error) {
-	o, err := c.buildOptions(dir, f)
+	o, err := c.buildOptions(loaded, dir, f)
 	if err != nil {
 		return "", err
 	}

@@ -34,11 +34,13 @@ func mask(text string) string {
 const (
 	// PEM blocks of any private key, also cut off ones; the body of an
 	// OpenSSH private key (base64 of "openssh-key-v1"); age identities; the body
-	// of an ed25519 private key in PKCS #8 (RFC 8410 §10.3).
+	// of an ed25519 private key in PKCS #8 (RFC 8410 §10.3); user and password
+	// in a URL.
 	secretShapes = `(?s)-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*-----|\z)` +
 		`|b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/=\s]*` +
 		`|AGE-SECRET-KEY-1[A-Z0-9]+` +
-		`|M(?:C4CAQA|FECAQE)wBQYDK2VwBCIEI[A-Za-z0-9+/=]*`
+		`|M(?:C4CAQA|FECAQE)wBQYDK2VwBCIEI[A-Za-z0-9+/=]*` +
+		`|//[^\s/@:]+:[^\s/@]+@`
 	// What stands behind a key that says so.
 	secretKeys = `(?i)(?:password|passphrase|token|private_?key|secret_?key|api_?key)\w*["']?:[ \t][^\n]*`
 	// 32 bytes in base64.
