@@ -110,14 +110,13 @@ func amount(n int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }
 
-// arguments of the kernel by their names; those given several times stand by
-// themselves.
+// arguments of the kernel by their names. Of consoles there are several.
 func arguments(i Image) map[string]string {
 	m := map[string]string{}
 	for _, a := range i.Kernel.Arguments {
 		name, value, _ := strings.Cut(a, "=")
 		if name == "console" {
-			name = a
+			name, value = a, ""
 		}
 		m[name] = cmp.Or(value, "set")
 	}
