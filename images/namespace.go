@@ -26,6 +26,7 @@ type script struct {
 	Env    map[string]string
 	Online bool      // keep the host's network
 	Log    io.Writer // everything printed; nil keeps the end for the error only
+	Out    io.Writer // standard output alone, when it is a result; nil for none
 }
 
 // namespace runs scripts as uid 0 of a mount and process namespace of their
@@ -68,6 +69,9 @@ func (n namespace) run(ctx context.Context, s script) error {
 		cmd.Stdout = io.MultiWriter(printed, s.Log)
 	}
 	cmd.Stderr = cmd.Stdout
+	if s.Out != nil {
+		cmd.Stdout = s.Out
+	}
 	// A process group of its own: a terminal's Ctrl-C reaches us, and we end
 	// the namespace as a whole.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -76,6 +76,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(cacheCommand(c))
 	root.AddCommand(convertCommand(c))
 	root.AddCommand(outdatedCommand(c))
+	root.AddCommand(inspectCommand(c), diffCommand(c))
 	return root
 }
 
