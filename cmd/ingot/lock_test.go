@@ -20,7 +20,7 @@ var news = images.Outdated{
 	},
 	Sources: []images.SourceChange{
 		{
-			Source: "openssl", From: "3.5.1-1", To: "3.5.3-1", Archive: images.ArchiveSecurity, CVEs: []string{"CVE-2026-0001", "CVE-2026-9999"},
+			Source: "openssl", From: "3.5.1-1", To: "3.5.3-1", Archive: images.ArchiveSecurity, CVEs: []string{"CVE-1", "CVE-2", "CVE-3", "CVE-4", "CVE-5", "CVE-6", "CVE-7", "CVE-8", "CVE-9"},
 			Entries: []images.Entry{
 				{Version: "3.5.3-1", Text: "  * one\n\n  * two" + strings.Repeat("\n    more", 20)},
 				{Version: "3.5.2-1", Text: "  * three"},
@@ -56,8 +56,8 @@ func TestWriteDiff(t *testing.T) {
 func TestWriteOutdated(t *testing.T) {
 	t.Parallel()
 	const summary = "\n4 packages would change, of 2 sources, 1 of them with a security update; 5 MiB to download\n"
-	entries := "\nopenssl 3.5.1-1 → 3.5.3-1 (security)\n  CVE-2026-0001 CVE-2026-9999\n  3.5.3-1:\n    * one\n    * two\n" +
-		strings.Repeat("    more\n", 9) + "  … 13 more lines with --verbose\n" +
+	entries := "\nopenssl 3.5.1-1 → 3.5.3-1 (security)\n  CVE-1 CVE-2 CVE-3 CVE-4 CVE-5 CVE-6 CVE-7 CVE-8 … and 1 more CVE ids with --verbose\n  3.5.3-1:\n    * one\n    * two\n" +
+		strings.Repeat("      more\n", 9) + "  … and 13 more lines with --verbose\n" +
 		"\ntzdata 2026b-1 → 2026a-1 (updates)\n  the changelog could not be read: tzdata: it has no Debian changelog\n"
 	for _, tc := range []struct {
 		name       string

@@ -103,13 +103,18 @@ func next(changelogs bool, dir string) string {
 	return fmt.Sprintf("ingot outdated --changelogs %s shows why, ingot lock %[1]s takes them over", dir)
 }
 
-// shownLines of a changelog are enough to judge it; --verbose shows all.
-const shownLines = 12
+// shownLines of a changelog and shownCVEs are enough to judge it; --verbose
+// shows all.
+const (
+	shownLines = 12
+	shownCVEs  = 8
+)
 
 func (c *console) writeEntries(b *strings.Builder, s images.SourceChange) {
 	fmt.Fprintf(b, "\n%s %s → %s (%s)\n", s.Source, s.From, s.To, s.Archive)
-	if len(s.CVEs) > 0 {
-		fmt.Fprintf(b, "  %s\n", strings.Join(s.CVEs, " "))
+	ids := c.shorten(s.CVEs, shownCVEs, "CVE ids")
+	if len(ids) > 0 {
+		fmt.Fprintf(b, "  %s\n", strings.Join(ids, " "))
 	}
 	if s.Problem != "" {
 		fmt.Fprintf(b, "  the changelog could not be read: %s\n", s.Problem)
@@ -118,16 +123,20 @@ func (c *console) writeEntries(b *strings.Builder, s images.SourceChange) {
 	for _, e := range s.Entries {
 		lines = append(lines, e.Version+":")
 		for line := range strings.SplitSeq(e.Text, "\n") {
-			if strings.TrimSpace(line) != "" {
-				lines = append(lines, "  "+strings.TrimSpace(line))
+			if line = strings.TrimRight(line, " "); line != "" {
+				lines = append(lines, line)
 			}
 		}
 	}
-	more := len(lines) - shownLines
-	if more > 0 && !c.verbose {
-		lines = append(lines[:shownLines], fmt.Sprintf("… %d more lines with --verbose", more))
-	}
-	for _, line := range lines {
+	for _, line := range c.shorten(lines, shownLines, "lines") {
 		fmt.Fprintf(b, "  %s\n", line)
 	}
+}
+
+// shorten cuts a list to its beginning and says what is left out.
+func (c *console) shorten(list []string, n int, what string) []string {
+	if c.verbose || len(list) <= n {
+		return list
+	}
+	return append(list[:n:n], fmt.Sprintf("… and %d more %s with --verbose", len(list)-n, what))
 }
