@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -25,7 +24,7 @@ func (c Cache) Unpack(ctx context.Context, image string, offset int64, visit fun
 	if image, err = filepath.Abs(image); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(filepath.Join(c.Dir, "tmp"), "unpack-")
+	dir, done, err := c.scratch("unpack-")
 	if err != nil {
 		return err
 	}
@@ -42,13 +41,13 @@ func (c Cache) Unpack(ctx context.Context, image string, offset int64, visit fun
 	archive.CloseWithError(err)
 	failed := <-ended
 	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), c.Remove(dir))
+		return errors.Join(ctx.Err(), done())
 	}
 	// When visit fails, tar fails for want of a reader.
 	if err == nil || failed != nil && errors.Is(err, failed) {
 		err = failed
 	}
-	return errors.Join(err, c.Remove(dir))
+	return errors.Join(err, done())
 }
 
 func eachFile(archive io.Reader, visit func(*tar.Header, io.Reader) error) error {
