@@ -104,7 +104,7 @@ func (b *builder) convert(ctx context.Context, f format.Format, image format.Ima
 		}
 		c.Cached = b.stages[len(b.stages)-1].Cached
 		c.File = filepath.Join(b.opts.Out, f.File())
-		if c.SHA256, err = publishFormat(ctx, dir, f, c.File); err != nil {
+		if c.SHA256, err = publishFormat(ctx, dir, f, c.File, c.Cached); err != nil {
 			return c, err
 		}
 	}
@@ -137,28 +137,30 @@ func libraries() []string {
 	return versions
 }
 
-// publishFormat puts the file into the output directory in one step, and reads
-// what it has put there: the cache is not believed.
-func publishFormat(ctx context.Context, dir string, f format.Format, to string) (string, error) {
-	sum, err := os.ReadFile(filepath.Join(dir, "sha256"))
+// publishFormat puts the file into the output directory in one step. One that was
+// not made just now is read once more: the cache is not believed.
+func publishFormat(ctx context.Context, dir string, f format.Format, to string, cached bool) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "sha256"))
 	if err != nil {
 		return "", err
 	}
-	next := to + ".new"
+	sum, next := strings.TrimSpace(string(text)), to+".new"
 	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
 		return "", err
 	}
 	if err := reflink(filepath.Join(dir, f.File()), next); err != nil {
 		return "", fmt.Errorf("write %s: %w", to, err)
 	}
-	published, err := format.Open(ctx, next)
-	if err == nil && published.SHA256 != strings.TrimSpace(string(sum)) {
-		err = fault.Machine(fmt.Errorf("%s in the cache is damaged; delete that folder and try again", dir))
+	if cached {
+		published, err := format.Open(ctx, next)
+		if err == nil && published.SHA256 != sum {
+			err = fault.Machine(fmt.Errorf("%s in the cache is damaged; delete that folder and try again", dir))
+		}
+		if err != nil {
+			return "", errors.Join(err, os.Remove(next))
+		}
 	}
-	if err != nil {
-		return "", errors.Join(err, os.Remove(next))
-	}
-	return published.SHA256, os.Rename(next, to)
+	return sum, os.Rename(next, to)
 }
 
 // explainDisk says what to do when there is no room; qemu-img says it in words.

@@ -5,7 +5,6 @@
 package format
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,11 +65,20 @@ func Parse(wanted []string) ([]Format, error) {
 }
 
 func unknown(name string) error {
-	// "xz" is nearer to "raw.xz" than its letters are.
-	if near := cmp.Or(document.Nearest(name, names()), document.Nearest("raw."+name, names())); near != "" {
-		return fmt.Errorf("there is no format %q; did you mean %s?", name, near)
+	known := names()
+	for _, f := range known {
+		if short, ok := strings.CutPrefix(f, "raw."); ok {
+			known = append(known, short)
+		}
 	}
-	return fmt.Errorf("there is no format %q; there are %s", name, Names())
+	near := document.Nearest(name, known)
+	switch {
+	case near == "":
+		return fmt.Errorf("there is no format %q; there are %s", name, Names())
+	case !slices.Contains(names(), near):
+		near = "raw." + near
+	}
+	return fmt.Errorf("there is no format %q; did you mean %s?", name, near)
 }
 
 // File is the name of the file, beside image.raw.
