@@ -271,7 +271,7 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Ac
 	if err := b.download(ctx, lock, name); err != nil {
 		return err
 	}
-	repo, done, err := b.opts.Cache.scratch("repository-")
+	repo, done, err := b.opts.Cache.Scratch("repository-")
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (c Cache) make(ctx context.Context, name, dir string, make func(dir string)
 	if _, err := os.Stat(dir); err == nil {
 		return false, nil
 	}
-	tmp, done, err := c.scratch(name + "-")
+	tmp, done, err := c.Scratch(name + "-")
 	if err != nil {
 		return false, err
 	}
@@ -153,9 +153,9 @@ func syncFileSystem(dir string) error {
 	return unix.Syncfs(int(c))
 }
 
-// scratch makes a folder for unfinished work. It is this process's until done,
+// Scratch makes a folder for unfinished work. It is this process's until done,
 // which deletes it; when the process is killed, the next build does.
-func (c Cache) scratch(prefix string) (dir string, done func() error, err error) {
+func (c Cache) Scratch(prefix string) (dir string, done func() error, err error) {
 	tmp := filepath.Join(c.Dir, "tmp")
 	// The gate keeps a sweeper out between the folder's making and its lock.
 	gate, err := await(context.Background(), openFolder, tmp, shared)

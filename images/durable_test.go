@@ -72,7 +72,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	working, done, err := other.scratch("s-")
+	working, done, err := other.Scratch("s-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestSweepWhileOthersBegin(t *testing.T) {
 		}
 	}()
 	for i := range 200 {
-		dir, done, err := cache.scratch(fmt.Sprintf("s%d-", i))
+		dir, done, err := cache.Scratch(fmt.Sprintf("s%d-", i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -126,7 +126,7 @@ func (b *builder) resolve(ctx context.Context, plan layers.Plan, old Lock) (reso
 	if len(mirrors) == 0 {
 		mirrors = []string{DefaultMirror}
 	}
-	dir, done, err := b.opts.Cache.scratch("apt-")
+	dir, done, err := b.opts.Cache.Scratch("apt-")
 	if err != nil {
 		return resolution{}, err
 	}

@@ -254,7 +254,7 @@ func (c Cache) drop(e Cached) error {
 // removeStage takes a stage's name away before its content: half a stage must not
 // look like a whole one, whenever this process ends.
 func (c Cache) removeStage(dir string) error {
-	tmp, done, err := c.scratch("pruned-")
+	tmp, done, err := c.Scratch("pruned-")
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (c Cache) Unpack(ctx context.Context, image string, offset int64, visit fun
 	if image, err = filepath.Abs(image); err != nil {
 		return err
 	}
-	dir, done, err := c.scratch("unpack-")
+	dir, done, err := c.Scratch("unpack-")
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ func (f *buildFlags) register(cmd *cobra.Command) {
 func buildCommand(c *console) *cobra.Command {
 	var f buildFlags
 	var names []string
+	var verify bool
 	cmd := &cobra.Command{
 		Use:               "build [DIR]",
 		Short:             "Make the image and this server's instance config",
@@ -68,6 +69,11 @@ func buildCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if verify {
+				if err := c.rebuild(cmd.Context(), folderOf(args), f, result.Result); err != nil {
+					return err
+				}
+			}
 			if c.json {
 				return c.document(result)
 			}
@@ -82,6 +88,7 @@ func buildCommand(c *console) *cobra.Command {
 	}
 	f.register(cmd)
 	cmd.Flags().BoolVar(&f.explain, "explain", false, "say of each stage whether it was made, and what changed since the last build")
+	cmd.Flags().BoolVar(&verify, "verify", false, "build once more from the packages alone, under other conditions, and compare")
 	cmd.Flags().StringSliceVar(&names, "format", nil, "also write these "+formatHelp+format.Names())
 	return cmd
 }
