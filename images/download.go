@@ -112,25 +112,25 @@ func (f *fetcher) get(ctx context.Context, url string, part *part) error {
 	if err != nil {
 		return err
 	}
-	offset := part.size()
-	if offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	if part.size() > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", part.size()))
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errAway, because(ctx, err))
 	}
 	defer resp.Body.Close()
-	if err := refused(resp, offset); err != nil {
-		if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable || resp.StatusCode == http.StatusPartialContent {
-			return errors.Join(err, part.clear())
-		}
-		return err
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+	case http.StatusOK:
+		err = part.clear()
+	case http.StatusRequestedRangeNotSatisfiable: // its file ends before
+		err = errors.Join(errOtherBytes, part.clear())
+	default:
+		err = refused(resp)
 	}
-	if resp.StatusCode == http.StatusOK {
-		if err := part.clear(); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	body := io.LimitReader(resp.Body, part.of.Size-part.size()+1) // one more shows that it is another file
 	buffer := make([]byte, 64<<10)
@@ -159,17 +159,9 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// refused reads the status of an answer.
-func refused(resp *http.Response, offset int64) error {
+// refused reads the status of an answer without a package.
+func refused(resp *http.Response) error {
 	switch resp.StatusCode {
-	case http.StatusOK:
-		return nil
-	case http.StatusPartialContent:
-		var start int64
-		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &start); err == nil && start == offset && offset > 0 {
-			return nil
-		}
-		return fmt.Errorf("sent the range %q of a file, which was not asked for", resp.Header.Get("Content-Range"))
 	case http.StatusNotFound, http.StatusGone:
 		return errGone
 	case http.StatusTooManyRequests:

@@ -163,6 +163,13 @@ func TestFetchContinues(t *testing.T) {
 		w.Header().Set("Content-Range", "bytes 0-10/11")
 		answer(http.StatusPartialContent, content)(w, r)
 	}
+	shorter := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" {
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		whole(w, r)
+	}
 	for _, tc := range []struct {
 		name, part string
 		server     http.HandlerFunc
@@ -174,6 +181,7 @@ func TestFetchContinues(t *testing.T) {
 		{"too much", content + "!", ranges, []string{""}},
 		{"other bytes", "xyz", ranges, []string{"bytes=3-", ""}},
 		{"other bytes of the same size", "xyz" + content[3:], ranges, []string{""}},
+		{"a server whose file is shorter", "the pack", shorter, []string{"bytes=8-", ""}},
 		{"another range than asked for", "the p", elsewhere, []string{"bytes=5-", ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
