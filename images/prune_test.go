@@ -196,8 +196,16 @@ func TestPruneLeavesWhatIsInUse(t *testing.T) {
 	} {
 		build.held.drop(name)
 	}
-	if p, err = cache.Prune(t.Context(), PruneOptions{All: true}); err != nil || len(p.Removed) != 4 || p.InUse != 0 {
-		t.Errorf("then removed %q, %d in use, %v", kinds(p.Removed), p.InUse, err)
+	// A program that another test starts has our locks until its exec.
+	removed := 0
+	for range 100 {
+		p, err = cache.Prune(t.Context(), PruneOptions{All: true})
+		if removed += len(p.Removed); err != nil || p.InUse == 0 {
+			break
+		}
+	}
+	if err != nil || removed != 4 || p.InUse != 0 {
+		t.Errorf("then removed %d, %d in use, %v", removed, p.InUse, err)
 	}
 	wantNames(t, filepath.Join(cache.Dir, "stages")) // the alias went with its stage
 }
