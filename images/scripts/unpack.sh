@@ -7,6 +7,7 @@ mount --bind "$TOOLS/usr" "$OUT/usr"
 mount --bind "$IMAGE" "$OUT/image"
 # 1 GiB of memory: what a damaged image makes of a size must not take the machine's.
 (
+	# shellcheck disable=SC3045  # dash, which is Debian's sh, has it
 	ulimit -v 1048576
 	chroot "$OUT" /usr/lib64/ld-linux-x86-64.so.2 --library-path /usr/lib/x86_64-linux-gnu \
 		/usr/bin/fsck.erofs -d1 --extract=/tree --offset="$OFFSET" /image >&2
