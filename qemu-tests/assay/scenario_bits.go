@@ -26,9 +26,9 @@ func bitScenarios() []scenario {
 	}}
 	return []scenario{
 		{id: "flipped-root", title: "a flipped bit in the root stops the machine", seconds: 45, play: playFlippedRoot, sabotage: notFlipped},
-		{id: "flipped-verity", title: "a flipped bit in the hash tree stops the machine", seconds: 45, play: playFlippedVerity, sabotage: notFlipped},
-		{id: "flipped-esp", title: "with a flipped bit in the ESP it comes up as it is, or not at all", seconds: 60, play: playFlippedESP, sabotage: another},
-		{id: "flipped-gpt", title: "with a flipped bit in the partition table it comes up as it is, or not at all", seconds: 60, play: playFlippedGPT, sabotage: another},
+		{id: "flipped-verity", title: "a flipped bit in the hash tree stops the machine", seconds: 50, play: playFlippedVerity, sabotage: notFlipped},
+		{id: "flipped-esp", title: "with a flipped bit in the ESP it comes up as it is, or not at all", seconds: 80, play: playFlippedESP, sabotage: another},
+		{id: "flipped-gpt", title: "with a flipped bit in the partition table it comes up as it is, or not at all", seconds: 75, play: playFlippedGPT, sabotage: another},
 	}
 }
 

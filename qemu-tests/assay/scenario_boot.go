@@ -18,25 +18,25 @@ import (
 func bootScenarios() []scenario {
 	return []scenario{
 		{
-			id: "uefi", title: "boots by UEFI firmware", seconds: 50, play: playUEFI,
+			id: "uefi", title: "boots by UEFI firmware", seconds: 45, play: playUEFI,
 			sabotage: sabotage{what: "systemd-run --quiet --unit=sabotage false", command: "systemd-run --quiet --wait --unit=sabotage false || true"},
 		},
 		{
-			id: "clock-in-the-past", title: "comes up when the hardware clock says 2001", seconds: 45, play: playOldClock,
+			id: "clock-in-the-past", title: "comes up when the hardware clock says 2001", seconds: 50, play: playOldClock,
 			sabotage: sabotage{what: "date --set=2001-01-02", command: "systemctl stop chrony.service; date --set=2001-01-02"},
 		},
 		{
-			id: "dhcp-late", title: "comes up as soon as DHCP answers, and is silent until then", seconds: 75, play: playLateDHCP,
+			id: "dhcp-late", title: "comes up as soon as DHCP answers, and is silent until then", seconds: 55, play: playLateDHCP,
 			sabotage: sabotage{what: "the image does not ask for DHCP", plan: func(p *layers.Plan) { edit(p, "/etc/systemd/network/", "DHCP=", "DHCP=no\n#") }},
 		},
 		{
-			id: "dns-dead", title: "comes up without DNS", seconds: 45, play: playDeadDNS,
+			id: "dns-dead", title: "comes up without DNS", seconds: 50, play: playDeadDNS,
 			sabotage: sabotage{what: "a service that must resolve a name before SSH listens", plan: func(p *layers.Plan) {
 				addService(p, "sabotage.service", "ssh.socket", "getent hosts www.debian.org")
 			}},
 		},
 		{
-			id: "mtu-1280", title: "data passes the tunnel when the network carries 1,280 bytes only", seconds: 60, play: playSmallMTU,
+			id: "mtu-1280", title: "data passes the tunnel when the network carries 1,280 bytes only", seconds: 50, play: playSmallMTU,
 			sabotage: sabotage{what: "a firewall that drops large datagrams", command: "nft insert rule inet ingot inbound udp length gt 1000 drop"},
 		},
 		{
@@ -44,11 +44,11 @@ func bootScenarios() []scenario {
 			sabotage: sabotage{what: "tail /dev/zero", command: "tail /dev/zero || true"},
 		},
 		{
-			id: "disk-minimum", title: "comes up on the smallest disk", seconds: 45, play: playSmallDisk,
+			id: "disk-minimum", title: "comes up on the smallest disk", seconds: 50, play: playSmallDisk,
 			sabotage: sabotage{what: "a disk that is 300 MiB smaller", world: true},
 		},
 		{
-			id: "disk-40g", title: "the state volume grows to a disk of 40 GiB", seconds: 45, play: playLargeDisk,
+			id: "disk-40g", title: "the state volume grows to a disk of 40 GiB", seconds: 55, play: playLargeDisk,
 			sabotage: sabotage{what: "a disk of 10 GiB", world: true},
 		},
 	}

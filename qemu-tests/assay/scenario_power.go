@@ -21,8 +21,8 @@ func powerScenarios() []scenario {
 		addService(p, "sabotage.service", "systemd-networkd.service", "test ! -e /var/lib/ingot/sabotage && : >/var/lib/ingot/sabotage && sync")
 	}}
 	return []scenario{
-		{id: "power-cut-first-boot", title: fmt.Sprintf("comes up after each of %d power cuts during the first boot", cuts), seconds: 25 * cuts, play: playCutFirstBoot, sabotage: uncleanly},
-		{id: "power-cut-running", title: fmt.Sprintf("comes up as the same machine after each of %d power cuts while it works", cuts), seconds: 25 * cuts, play: playCutRunning, sabotage: uncleanly},
+		{id: "power-cut-first-boot", title: fmt.Sprintf("comes up after each of %d power cuts during the first boot", cuts), seconds: 45 * cuts, play: playCutFirstBoot, sabotage: uncleanly},
+		{id: "power-cut-running", title: fmt.Sprintf("comes up as the same machine after each of %d power cuts while it works", cuts), seconds: 45 * cuts, play: playCutRunning, sabotage: uncleanly},
 	}
 }
 

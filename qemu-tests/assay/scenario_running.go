@@ -14,23 +14,23 @@ import (
 func runningScenarios() []scenario {
 	return []scenario{
 		{
-			id: "var-full", title: "with /var full the owner gets in, and a reboot brings the same machine back", seconds: 70, play: playFullVar,
+			id: "var-full", title: "with /var full the owner gets in, and a reboot brings the same machine back", seconds: 55, play: playFullVar,
 			sabotage: sabotage{what: "the host key is deleted", command: "rm /var/lib/ingot/ssh/ssh_host_ed25519_key*"},
 		},
 		{
-			id: "log-flood", title: "a day's logs in a minute neither fill the disk nor lock out the owner", seconds: 60, play: playLogFlood,
+			id: "log-flood", title: "a day's logs in a minute neither fill the disk nor lock out the owner", seconds: 35, play: playLogFlood,
 			sabotage: sabotage{what: "a journal of 300 MiB more", command: "fallocate --length 300M /var/log/journal/$(cat /etc/machine-id)/system@sabotage.journal"},
 		},
 		{
-			id: "link-flaps", title: "the tunnel comes back after the cable was pulled ten times", seconds: 25, play: playLinkFlaps,
+			id: "link-flaps", title: "the tunnel comes back after the cable was pulled ten times", seconds: 10, play: playLinkFlaps,
 			sabotage: sabotage{what: "the cable stays out", world: true},
 		},
 		{
-			id: "flood", title: "the tunnel stays usable under a SYN flood and 10,000 connections", seconds: 60, play: playFlood,
+			id: "flood", title: "the tunnel stays usable under a SYN flood and 10,000 connections", seconds: 20, play: playFlood,
 			sabotage: sabotage{what: "the tunnel's interface goes down", command: "systemd-run --quiet ip link set dev wg0 down"},
 		},
 		{
-			id: "ban-expires", title: "a ban ends when its time is over", seconds: 20, play: playBanExpires,
+			id: "ban-expires", title: "a ban ends when its time is over", seconds: 10, play: playBanExpires,
 			sabotage: sabotage{what: "bans are for ever", command: "fail2ban-client set sshd bantime -1"},
 		},
 	}

@@ -21,15 +21,15 @@ import (
 func sourceScenarios() []scenario {
 	return []scenario{
 		{
-			id: "metadata-slow", title: "takes its config from a metadata service that fails, is slow, and then answers", seconds: 80, play: playSlowMetadata,
+			id: "metadata-slow", title: "takes its config from a metadata service that fails, is slow, and then answers", seconds: 65, play: playSlowMetadata,
 			sabotage: sabotage{what: "a service that answers everything with 500", world: true},
 		},
 		{
-			id: "no-user-data", title: "without a config it says so, and is silent", seconds: 90, play: playNoUserData,
+			id: "no-user-data", title: "without a config it says so, and is silent", seconds: 100, play: playNoUserData,
 			sabotage: sabotage{what: "a config in fw_cfg", world: true},
 		},
 		{
-			id: "hostile-user-data", title: "configs that are none are refused, each with its reason, and it is silent", seconds: 90, play: playHostileUserData,
+			id: "hostile-user-data", title: "configs that are none are refused, each with its reason, and it is silent", seconds: 65, play: playHostileUserData,
 			sabotage: sabotage{what: "a good config in the metadata service", world: true},
 		},
 	}
