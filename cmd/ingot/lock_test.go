@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"strings"
 	"testing"
@@ -82,5 +83,36 @@ func TestWriteOutdated(t *testing.T) {
 	c := &console{stdout: &out, verbose: true}
 	if err := c.writeOutdated(news, true, "my-server"); err != nil || !strings.Contains(out.String(), "\n    * three\n") || strings.Contains(out.String(), "--verbose") {
 		t.Errorf("--verbose: %v\n%s", err, out.String())
+	}
+}
+
+// Only --exit-code makes news an error, and only news.
+func TestOutdatedExitCode(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		found    images.Outdated
+		exitCode bool
+		want     int
+	}{
+		{"news", news, false, exitFine},
+		{"news, asked for", news, true, exitChecks},
+		{"nothing", images.Outdated{}, true, exitFine},
+	} {
+		for _, inJSON := range []bool{false, true} {
+			var out, stderr bytes.Buffer
+			c := &console{stdout: &out, stderr: &stderr, json: inJSON}
+			err := c.tellOutdated(tc.found, outdatedFlags{exitCode: tc.exitCode}, "my-server")
+			if got := exitCode(t.Context(), err); got != tc.want {
+				t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
+			}
+			if err != nil {
+				c.failure(err)
+			}
+			var document images.Outdated
+			if inJSON && json.Unmarshal(out.Bytes(), &document) != nil { // one document, not two
+				t.Errorf("%s: %s", tc.name, out.String())
+			}
+		}
 	}
 }

@@ -56,10 +56,15 @@ func (c *console) outdated(ctx context.Context, loaded config.Loaded, o images.O
 	if err != nil {
 		return err
 	}
+	return c.tellOutdated(found, f, filepath.Dir(loaded.File))
+}
+
+func (c *console) tellOutdated(found images.Outdated, f outdatedFlags, dir string) error {
+	var err error
 	if c.json {
 		err = c.document(found)
 	} else {
-		err = c.writeOutdated(found, f.changelogs, filepath.Dir(loaded.File))
+		err = c.writeOutdated(found, f.changelogs, dir)
 	}
 	if err == nil && f.exitCode && len(found.Packages) > 0 {
 		err = fault.Checks(errors.New("ingot.lock is outdated"))
