@@ -26,6 +26,7 @@ type buildFlags struct {
 	locked      bool
 	release     bool
 	explain     bool
+	sharing     sharingFlags
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -64,6 +65,7 @@ func buildCommand(c *console) *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	f.sharing.register(cmd)
 	cmd.Flags().BoolVar(&f.explain, "explain", false, "say of each stage whether it was made, and what changed since the last build")
 	return cmd
 }
@@ -104,6 +106,9 @@ func lockCommand(c *console) *cobra.Command {
 func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (images.Result, error) {
 	o, err := c.buildOptions(dir, f)
 	if err != nil {
+		return images.Result{}, err
+	}
+	if o.Sharing, err = f.sharing.sharing(loaded, dir); err != nil {
 		return images.Result{}, err
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {

@@ -74,6 +74,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(lockCommand(c), buildCommand(c), runCommand(c), testCommand(c))
 	root.AddCommand(keygenCommand(c), verifyCommand(c))
 	root.AddCommand(cacheCommand(c))
+	root.AddCommand(stageCommands()...)
 	return root
 }
 
