@@ -45,6 +45,7 @@ type Options struct {
 	CacheBytes int64
 	// Compression is mkfs.erofs' -z argument, empty is FastCompression.
 	Compression string
+	Sharing     Sharing
 	Log         io.Writer      // output of the programs, nil for none
 	Progress    func(Progress) // nil for none
 	Remark      func(string)   // what goes wrong and does not matter, nil for none
@@ -55,6 +56,7 @@ type Progress struct {
 	Stage     string
 	Done      bool
 	Cached    bool
+	From      string // the shared place that had the stage
 	Seconds   float64
 	Bytes, Of int64 // of a download
 }
@@ -87,6 +89,8 @@ type builder struct {
 	last    folder            // what is known of the last build
 	now     map[string]inputs // of this one's stages
 	owner   map[string]string // of inputs, the plan's
+	used    []used
+	broken  map[string]bool // places that do not work
 }
 
 // Build makes the image of plan.
@@ -144,6 +148,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err := b.remember(); err != nil {
 		b.remark("the next build will do more than it must: %v", err)
 	}
+	b.push(ctx, lock.Epoch)
 	b.prune(ctx)
 	return result, nil
 }
@@ -211,10 +216,16 @@ func (b *builder) remark(format string, arguments ...any) {
 
 // stage runs or finds a stage and tells of it.
 func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) error) (string, error) {
+	from := ""
 	dir, result, err := b.opts.Cache.stage(ctx, s.name, s.key(), func(dir string) error {
+		var err error
+		if from, err = b.pull(ctx, s, dir); from != "" || err != nil {
+			return err
+		}
 		b.progress(Progress{Stage: s.name})
 		return make(dir)
 	})
+	result.From = from
 	if err != nil {
 		return "", err
 	}
@@ -224,8 +235,9 @@ func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) er
 	if b.now != nil {
 		b.now[s.name] = s.inputs
 	}
+	b.used = append(b.used, used{s, dir})
 	b.stages = append(b.stages, result)
-	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, Seconds: result.Seconds})
+	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, From: from, Seconds: result.Seconds})
 	return dir, nil
 }
 

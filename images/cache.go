@@ -63,6 +63,7 @@ type StageResult struct {
 	Name    string  `json:"name"`
 	Cached  bool    `json:"cached"`
 	Seconds float64 `json:"seconds"`
+	From    string  `json:"from,omitempty"` // the shared place that had it
 	// Why is what changed since the last build of the folder, if it was asked
 	// for.
 	Why []string `json:"why,omitempty"`
@@ -174,6 +175,15 @@ func (c Cache) Scratch(prefix string) (dir string, done func() error, err error)
 		defer mine.drop()
 		return c.Remove(dir)
 	}, nil
+}
+
+// empty deletes the content of a folder.
+func (c Cache) empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, c.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // sweep deletes what killed builds left. When somebody begins new work just now,

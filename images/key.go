@@ -126,7 +126,7 @@ func baseStage(lock Lock, accounts Accounts, modules []string) stageID {
 // comes out.
 func ignitionStage(lock Lock, toolchain string) stageID {
 	in := inputs{}
-	in.add("digest in the lock", lock.Ignition)
+	in.add(lockedDigest, lock.Ignition)
 	in.add("Go toolchain", toolchain)
 	in.add("Ignition's version", source.Version())
 	in.add("Ignition's go.mod and go.sum", source.GoMod+source.GoSum)
@@ -135,6 +135,9 @@ func ignitionStage(lock Lock, toolchain string) stageID {
 	in.addScripts("ignition")
 	return stageID{"ignition", in}
 }
+
+// lockedDigest is the input of Ignition's stage that says what it must hold.
+const lockedDigest = "digest in the lock"
 
 // initramfsStage depends on the base's kernel, its own tree and our two programs.
 func (r recipe) initramfsStage(f facts) stageID {

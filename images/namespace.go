@@ -86,6 +86,29 @@ func (n namespace) run(ctx context.Context, s script) error {
 	return nil
 }
 
+// self runs a verb of this program as a script is run: for what must be done as
+// uid 0 of the namespace and is written in Go.
+func (n namespace) self(ctx context.Context, stdin io.Reader, stdout io.Writer, verb ...string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	argv := append(append(n.command(false), program), verb...)
+	var printed bytes.Buffer
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environment(nil), stdin, stdout, &printed
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 10 * time.Second
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return n.explain(script{Name: verb[0]}, err, printed.String())
+	}
+	return nil
+}
+
 // output is what a script prints. The first word of a full disk ends the
 // script: mkfs.erofs 1.8 would wait for ever.
 type output struct {
@@ -105,6 +128,9 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// refusal begins the line in which a script refuses.
+const refusal = "ingot-refuse: "
+
 // errScript is a script's own refusal: its last line says what is wrong with
 // the input, in words for the user.
 var errScript = errors.New("refused")
@@ -115,7 +141,7 @@ func (namespace) explain(s script, err error, output string) error {
 		return fault.Machine(fmt.Errorf("%s: the disk is full; make room where the cache is: %w\n%s", s.Name, err, lastLines(output, 5)))
 	}
 	for _, line := range strings.Split(output, "\n") {
-		if why, ok := strings.CutPrefix(line, "ingot-refuse: "); ok {
+		if why, ok := strings.CutPrefix(line, refusal); ok {
 			return fault.Input(fmt.Errorf("%s %w: %s\n%s", s.Name, errScript, why, lastLines(output, 20)))
 		}
 	}

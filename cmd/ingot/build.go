@@ -29,6 +29,7 @@ type buildFlags struct {
 	locked  bool
 	release bool
 	explain bool
+	sharing sharingFlags
 }
 
 // registerPlaces is for a verb that works with a built image.
@@ -87,6 +88,7 @@ func buildCommand(c *console) *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	f.sharing.register(cmd)
 	cmd.Flags().BoolVar(&f.explain, "explain", false, "say of each stage whether it was made, and what changed since the last build")
 	cmd.Flags().BoolVar(&verify, "verify", false, "build once more from the packages alone, under other conditions, and compare")
 	cmd.Flags().StringSliceVar(&names, "format", nil, "also write these "+formatHelp+format.Names())
@@ -98,6 +100,9 @@ func buildCommand(c *console) *cobra.Command {
 func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f buildFlags) (images.Result, error) {
 	o, err := c.buildOptions(loaded, dir, f)
 	if err != nil {
+		return images.Result{}, err
+	}
+	if o.Sharing, err = f.sharing.sharing(loaded, dir); err != nil {
 		return images.Result{}, err
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {

@@ -77,6 +77,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(convertCommand(c))
 	root.AddCommand(outdatedCommand(c))
 	root.AddCommand(inspectCommand(c), diffCommand(c))
+	root.AddCommand(stageCommands()...)
 	return root
 }
 

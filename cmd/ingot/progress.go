@@ -18,6 +18,8 @@ func (c *console) progress(p images.Progress) {
 	switch {
 	case p.Done && p.Cached:
 		c.line(true, "%-12s cached", p.Stage)
+	case p.Done && p.From != "":
+		c.line(true, "%-12s %.1f s from %s", p.Stage, p.Seconds, p.From)
 	case p.Done:
 		c.line(true, "%-12s %.1f s", p.Stage, p.Seconds)
 	case p.Of > 0:

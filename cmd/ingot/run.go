@@ -38,6 +38,7 @@ tunnel as its owner would, and run COMMAND there as root, or a shell.`,
 		},
 	}
 	f.register(cmd)
+	f.sharing.register(cmd)
 	cmd.Flags().BoolVar(&uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
 	return cmd
 }

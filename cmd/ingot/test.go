@@ -58,6 +58,7 @@ func testCommand(c *console) *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	f.sharing.register(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.uefi, "uefi", false, "boot with UEFI firmware instead of BIOS")
 	flags.BoolVar(&f.full, "full", false, "play the scenarios, too, which takes half an hour")

@@ -117,21 +117,21 @@ func (c *console) expected(f verifyFlags) (attest.Artifacts, attest.Policy, erro
 		return now, policy, nil
 	}
 	var err error
-	policy.Keys, err = publicKeys(f.keys)
+	policy.Keys, err = publicKeys("--key", f.keys)
 	return now, policy, err
 }
 
-// publicKeys reads .pub files.
-func publicKeys(files []string) ([]ed25519.PublicKey, error) {
+// publicKeys reads the .pub files of a flag.
+func publicKeys(flag string, files []string) ([]ed25519.PublicKey, error) {
 	var keys []ed25519.PublicKey
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fault.Input(fmt.Errorf("--key: %w", err))
+			return nil, fault.Input(fmt.Errorf("%s: %w", flag, err))
 		}
 		key, err := attest.ParsePublic(text)
 		if err != nil {
-			return nil, fault.Input(fmt.Errorf("--key %s: %w", file, err))
+			return nil, fault.Input(fmt.Errorf("%s %s: %w", flag, file, err))
 		}
 		keys = append(keys, key)
 	}

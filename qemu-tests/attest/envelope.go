@@ -98,6 +98,10 @@ func KeyID(key ed25519.PublicKey) string {
 	return id
 }
 
+// Signer signs other envelopes with the key: of another payload type, which
+// keeps them apart from verdicts.
+func (k Key) Signer() dsse.Signer { return signer(k) }
+
 // signer implements [dsse.Signer].
 type signer Key
 
