@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"ingot/fault"
 )
 
@@ -28,6 +30,15 @@ func (c Cache) Unpack(ctx context.Context, image string, offset int64, visit fun
 	dir, err := os.MkdirTemp(filepath.Join(c.Dir, "tmp"), "unpack-")
 	if err != nil {
 		return err
+	}
+	// Held while it is in use: what nobody holds was left by a killed process.
+	held, err := os.Open(dir)
+	if err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	defer held.Close()
+	if err := unix.Flock(int(held.Fd()), unix.LOCK_EX); err != nil {
+		return errors.Join(err, os.Remove(dir))
 	}
 	archive, out := io.Pipe()
 	ended := make(chan error, 1)
