@@ -214,6 +214,7 @@ func TestBuild(t *testing.T) {
 	}
 	s := newServer(t)
 	t.Run("verifiers", s.verifiers)
+	t.Run("inspected", s.inspected)
 	t.Run("cached", s.cached)
 	t.Run("two at once", s.twoAtOnce)
 	t.Run("reproducible", s.reproducible)

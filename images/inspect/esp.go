@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"regexp"
@@ -124,7 +123,7 @@ func readESPFile(esp filesystem.FileSystem, name string, max int64) ([]byte, err
 	}
 	defer in.Close()
 	b, err := io.ReadAll(io.LimitReader(in, max))
-	if err != nil && !errors.Is(err, fs.ErrClosed) {
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, nil

@@ -135,6 +135,15 @@ func header(t testing.TB, file string, change func(h []byte)) {
 	write(t, file, sectorSize, h)
 }
 
+// tableEntry changes the second entry of the primary table and mends the checksums.
+func tableEntry(t testing.TB, file string, at int, b []byte) {
+	t.Helper()
+	entries := read(t, file, 2*sectorSize, 128*128)
+	copy(entries[128+at:], b)
+	write(t, file, 2*sectorSize, entries)
+	header(t, file, func(h []byte) { binary.LittleEndian.PutUint32(h[88:], crc32.ChecksumIEEE(entries)) })
+}
+
 func emptyCache(t testing.TB) images.Cache {
 	t.Helper()
 	cache, err := images.OpenCache(t.TempDir())
@@ -162,6 +171,8 @@ func TestHostileImages(t *testing.T) {
 		"many entries":   {func(t *testing.T, f string) { header(t, f, func(h []byte) { le.PutUint32(h[80:], 1<<31) }) }, "it must be at most 128 of 128"},
 		"large entries":  {func(t *testing.T, f string) { header(t, f, func(h []byte) { le.PutUint32(h[84:], 1<<30) }) }, "it must be at most 128 of 128"},
 		"many in backup": {func(t *testing.T, f string) { write(t, f, diskEnd-sectorSize+80, []byte{0xff, 0xff, 0xff, 0xff}) }, "it must be at most 128 of 128"},
+		"beyond the end": {func(t *testing.T, f string) { tableEntry(t, f, 40, []byte{0, 0, 0, 0, 0, 1}) }, "partition 2 is not within the file"},
+		"ends first":     {func(t *testing.T, f string) { tableEntry(t, f, 40, make([]byte, 8)) }, "partition 2 is not within the file"},
 		"no boot sector": {func(t *testing.T, f string) { write(t, f, espAt, make([]byte, sectorSize)) }, "ESP: it is no FAT32 file system"},
 		"large FAT":      {func(t *testing.T, f string) { write(t, f, espAt+36, []byte{0xff, 0xff, 0xff, 0x7f}) }, "its table is larger than the partition"},
 		"endless chain": {func(t *testing.T, f string) {

@@ -108,7 +108,7 @@ func Read(ctx context.Context, file string, cache images.Cache) (image Image, er
 	}()
 	image = Image{Path: file}
 	if err := image.read(ctx, f, cache); err != nil {
-		if ctx.Err() == nil && fault.Of(err) == fault.Unknown {
+		if kind := fault.Of(err); ctx.Err() == nil && (kind == fault.Unknown || kind == fault.OfInput) {
 			err = fault.Input(fmt.Errorf("%s is no image of Ingot's, or is damaged: %w", file, err))
 		}
 		return Image{}, err

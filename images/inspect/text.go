@@ -220,7 +220,7 @@ func (s Size) Text(w io.Writer, all bool) error {
 	p.more(len(s.Packages), 25, all)
 	p.heading("folders")
 	rows = nil
-	for _, f := range s.Folders {
+	for _, f := range first(s.Folders, 8, all) {
 		rows = append(rows, []string{amount(f.Stored), amount(f.Bytes), fmt.Sprintf("%d files", f.Files), f.Path})
 	}
 	p.rows(rows)
