@@ -102,14 +102,21 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	bill, err := b.bill(ctx, lock, set)
+	if err != nil {
+		return Result{}, err
+	}
 	// 3. The layers over the base, sealed.
-	root, err := b.seal(ctx, plan, lock, set)
+	root, err := b.seal(ctx, plan, lock, set, bill)
 	if err != nil {
 		return Result{}, err
 	}
 	// 4. The disk.
 	result, err := b.disk(ctx, plan, lock, set, root)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := b.writeBill(bill); err != nil {
 		return Result{}, err
 	}
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
@@ -158,7 +165,9 @@ type trees struct {
 	tools    tools
 	toolsKey string
 	ignition string // program
-	initrd   string // file
+
+	initrd, initrdTree string // file, and the tree that it was made from
+	initrdKey          string
 }
 
 // prepare makes everything that depends on the lock alone.
@@ -185,8 +194,7 @@ func (b *builder) prepare(ctx context.Context, lock Lock) (trees, error) {
 		return t, fault.Input(fmt.Errorf("the Ignition built here has SHA-256 %s and the lock names %s; the Go toolchain differs: use the locked one or run \"ingot lock\"", sum, lock.Ignition))
 	}
 	t.ignition = program
-	t.initrd, err = b.initrd(ctx, lock, t, sum)
-	return t, err
+	return t, b.initrd(ctx, lock, &t, sum)
 }
 
 // tree installs the packages of one tree that is not shipped.
@@ -294,30 +302,31 @@ func (b *builder) base(ctx context.Context, lock Lock) (string, string, error) {
 }
 
 // initrd depends on the base's kernel, its own tree and our two programs.
-func (b *builder) initrd(ctx context.Context, lock Lock, t trees, ignitionSum string) (string, error) {
+func (b *builder) initrd(ctx context.Context, lock Lock, t *trees, ignitionSum string) error {
 	tree, treeKey, err := b.tree(ctx, lock, TreeInitrd)
 	if err != nil {
-		return "", err
+		return err
 	}
+	t.initrdTree = filepath.Join(tree, "tree")
 	agent, err := fileDigest(b.opts.Agent)
 	if err != nil {
-		return "", fault.Machine(fmt.Errorf("the agent program is missing; run \"make\": %w", err))
+		return fault.Machine(fmt.Errorf("the agent program is missing; run \"make\": %w", err))
 	}
-	key, err := digest([]any{"initrd", t.baseKey, treeKey, ignitionSum, agent, scriptDigest("initrd"), moduleFiles()})
+	t.initrdKey, err = digest([]any{"initrd", t.baseKey, treeKey, ignitionSum, agent, scriptDigest("initrd"), moduleFiles()})
 	if err != nil {
-		return "", err
+		return err
 	}
 	version, err := os.ReadFile(filepath.Join(t.base, "kernel-version"))
 	if err != nil {
-		return "", err
+		return err
 	}
-	dir, err := b.stage(ctx, "initramfs", key, func(dir string) error {
+	dir, err := b.stage(ctx, "initramfs", t.initrdKey, func(dir string) error {
 		module := filepath.Join(dir, "module")
 		if err := writeModule(module); err != nil {
 			return err
 		}
 		err := b.ns.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
-			"TREE": filepath.Join(tree, "tree"), "BASE": filepath.Join(t.base, "tree"), "MODULE": module,
+			"TREE": t.initrdTree, "BASE": filepath.Join(t.base, "tree"), "MODULE": module,
 			"AGENT": b.opts.Agent, "IGNITION": t.ignition, "KERNEL": strings.TrimSpace(string(version)),
 			"OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch),
 		}})
@@ -326,7 +335,8 @@ func (b *builder) initrd(ctx context.Context, lock Lock, t trees, ignitionSum st
 		}
 		return os.RemoveAll(module)
 	})
-	return filepath.Join(dir, "initrd"), err
+	t.initrd = filepath.Join(dir, "initrd")
+	return err
 }
 
 // scriptDigest covers the scripts a stage runs.

@@ -129,15 +129,37 @@ func TestRootKey(t *testing.T) {
 		Presets                                           []string
 		Validators                                        []layers.Validator
 		Taken                                             takenAway
+		Share                                             map[string]string
 	}
 	in := inputs{
 		"agent", "base", "tools", "ignition", "{}", FastCompression, 1794475820, []string{"a.service", "b.service"},
 		[]layers.Validator{{Layer: "ssh", Argv: []string{"sshd", "-t"}, HostKey: "/var/k"}, {Layer: "nftables", Argv: []string{"nft"}}},
 		takenAway{[]layers.SUID{{Layer: "admin", Path: "/usr/bin/sudo", Why: "w"}}, []layers.Removal{{Layer: "system", Pattern: "/usr/bin/dpkg*", Why: "w"}}},
+		map[string]string{"sbom.cdx.json": "{}", DescriptionFile: "{}"},
 	}
 	wantEveryKeyNew(t, in, func(in inputs) (string, error) {
 		b := &builder{opts: Options{Compression: in.Compression}}
-		return b.rootKey(in.Agent, in.Config, in.Presets, in.Validators, in.Taken, Lock{Ignition: in.Ignition, Epoch: in.Epoch}, trees{baseKey: in.Base, toolsKey: in.Tools})
+		share := map[string][]byte{}
+		for name, text := range in.Share {
+			share[name] = []byte(text)
+		}
+		return b.rootKey(in.Agent, in.Config, in.Presets, in.Validators, in.Taken, share, Lock{Ignition: in.Ignition, Epoch: in.Epoch}, trees{baseKey: in.Base, toolsKey: in.Tools})
+	})
+}
+
+func TestContentsKey(t *testing.T) {
+	t.Parallel()
+	type inputs struct {
+		Agent, Base, Initrd, Ignition string
+		Boot                          Package
+	}
+	boot := newPackage("grub-pc-bin")
+	wantEveryKeyNew(t, inputs{"agent", "base", "initrd", "ignition", boot}, func(in inputs) (string, error) {
+		in.Boot.Name = boot.Name // another name is no boot package
+		if in.Boot == boot {
+			in.Boot.Name = "grub-efi-amd64-bin"
+		}
+		return contentsKey(Lock{Ignition: in.Ignition, Trees: map[Tree][]Package{TreeTools: {in.Boot}}}, in.Agent, trees{baseKey: in.Base, initrdKey: in.Initrd})
 	})
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -29,7 +31,7 @@ type sealed struct {
 
 // seal puts the layers over the base, has the tree validated, and makes the
 // read-only root and its hash tree.
-func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees) (sealed, error) {
+func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees, bill map[string][]byte) (sealed, error) {
 	if err := checkVar(t.base, plan); err != nil {
 		return sealed{}, err
 	}
@@ -46,13 +48,17 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	if err := checkTakenAway(plan); err != nil {
 		return sealed{}, err
 	}
-	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, takenAway{plan.SUID, plan.Removed}, lock, t)
+	share, err := b.share(plan, lock, agent, config.JSON, bill)
+	if err != nil {
+		return sealed{}, err
+	}
+	key, err := b.rootKey(agent, string(config.JSON), presets, plan.Validators, takenAway{plan.SUID, plan.Removed}, share, lock, t)
 	if err != nil {
 		return sealed{}, err
 	}
 	dir, err := b.stage(ctx, "root", key, func(dir string) error {
 		input := filepath.Join(dir, "input")
-		if err := writeSealInput(input, config.JSON, presets, plan); err != nil {
+		if err := writeSealInput(input, config.JSON, presets, plan, share); err != nil {
 			return err
 		}
 		err := b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
@@ -80,8 +86,22 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, lock Lock, t trees
 	return sealed{dir: dir, rootHash: strings.TrimSpace(string(hash)), arguments: config.KernelArguments}, nil
 }
 
-func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, taken takenAway, lock Lock, t trees) (string, error) {
-	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, taken, b.compression(), scriptDigest("seal")})
+// share is what an image says about itself, by file name below sbom.Folder.
+func (b *builder) share(plan layers.Plan, lock Lock, agent string, config []byte, bill map[string][]byte) (map[string][]byte, error) {
+	packages, err := digest(lock.Trees[TreeImage])
+	if err != nil {
+		return nil, err
+	}
+	share := maps.Clone(bill)
+	share[DescriptionFile], err = described(Description{
+		Suite: lock.Suite, Epoch: lock.Epoch, Compression: b.compression(), Layers: plan.LayerNames,
+		Inputs: Inputs{packages, fmt.Sprintf("%x", sha256.Sum256(config)), agent, lock.Ignition},
+	})
+	return share, err
+}
+
+func (b *builder) rootKey(agent, config string, presets []string, validators []layers.Validator, taken takenAway, share map[string][]byte, lock Lock, t trees) (string, error) {
+	return digest([]any{"root", agent, t.baseKey, t.toolsKey, lock.Ignition, lock.Epoch, config, presets, validators, taken, share, b.compression(), scriptDigest("seal")})
 }
 
 func (b *builder) compression() string {
@@ -104,7 +124,7 @@ func (b *builder) finishRoot(ctx context.Context, dir, key string, t tools) erro
 }
 
 // writeSealInput lays out what seal.sh reads.
-func writeSealInput(dir string, config []byte, presets []string, plan layers.Plan) error {
+func writeSealInput(dir string, config []byte, presets []string, plan layers.Plan, share map[string][]byte) error {
 	if err := os.MkdirAll(filepath.Join(dir, "validators"), 0o755); err != nil {
 		return err
 	}
@@ -114,6 +134,9 @@ func writeSealInput(dir string, config []byte, presets []string, plan layers.Pla
 	}
 	files := map[string][]byte{"image.ign": config, "presets": []byte(strings.Join(presets, "\n")), "throwaway-key": key}
 	files["suid"], files["removed"] = takenAway{plan.SUID, plan.Removed}.lists()
+	for name, text := range share {
+		files["share/"+name] = text
+	}
 	for i, v := range plan.Validators {
 		sub := fmt.Sprintf("validators/%03d/", i)
 		files[sub+"argv"] = []byte(strings.Join(v.Argv, "\x00"))

@@ -73,6 +73,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(validateCommand(c), renderCommand(c), explainCommand(c), docsCommand(c), clientCommand(c))
 	root.AddCommand(lockCommand(c), buildCommand(c), runCommand(c), testCommand(c))
 	root.AddCommand(keygenCommand(c), verifyCommand(c))
+	root.AddCommand(scanCommand(c))
 	return root
 }
 
