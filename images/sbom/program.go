@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -26,21 +28,27 @@ func ReadProgram(file, name string, parts ...string) ([]Component, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what %s was built from: %w", name, err)
 	}
+	return linked(info, name, hex.EncodeToString(sum.Sum(nil)), parts), nil
+}
+
+// linked is what a program says about itself.
+func linked(info *debug.BuildInfo, name, sum string, parts []string) []Component {
 	list := []Component{
-		{Kind: Program, Name: name, Version: info.Main.Version, SHA256: hex.EncodeToString(sum.Sum(nil)), Parts: parts},
+		{Kind: Program, Name: name, Version: info.Main.Version, SHA256: sum, Parts: parts},
 		// The name under which Go's vulnerabilities are listed.
 		{Kind: Module, Name: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go"), Parts: parts, Programs: []string{name}},
 	}
+	modules := info.Deps
 	if info.Main.Version == "(devel)" {
 		list[0].Version = ""
-	} else {
-		info.Deps = append(info.Deps, &info.Main)
+	} else if info.Main.Version != "" {
+		modules = append(slices.Clone(modules), &info.Main)
 	}
-	for _, m := range info.Deps {
+	for _, m := range modules {
 		if m.Replace != nil {
 			m = m.Replace
 		}
 		list = append(list, Component{Kind: Module, Name: m.Path, Version: m.Version, Parts: parts, Programs: []string{name}})
 	}
-	return list, nil
+	return list
 }
