@@ -55,16 +55,19 @@ const (
 
 // Result is a finished image.
 type Result struct {
-	Image     string        `json:"image"`  // path
-	SHA256    string        `json:"sha256"` // of the image file
-	RootHash  string        `json:"root_hash"`
-	Bytes     int64         `json:"bytes"`      // size of the image
-	DiskBytes int64         `json:"disk_bytes"` // what it takes, as it is sparse
-	Seconds   float64       `json:"seconds"`
-	Tools     string        `json:"-"` // tree with QEMU and its firmware
-	Kernel    string        `json:"-"` // the image's kernel, a bzImage
-	Ignition  string        `json:"-"` // the program that is in the image
-	Stages    []StageResult `json:"stages"`
+	Image     string  `json:"image"`  // path
+	SHA256    string  `json:"sha256"` // of the image file
+	RootHash  string  `json:"root_hash"`
+	Bytes     int64   `json:"bytes"`      // size of the image
+	DiskBytes int64   `json:"disk_bytes"` // what it takes, as it is sparse
+	Seconds   float64 `json:"seconds"`
+	Tools     string  `json:"-"` // tree with QEMU and its firmware
+	Kernel    string  `json:"-"` // the image's kernel, a bzImage
+	Ignition  string  `json:"-"` // the program that is in the image
+	// IgnitionSHA256 is that of the program, Compression mkfs.erofs' argument.
+	IgnitionSHA256 string        `json:"-"`
+	Compression    string        `json:"-"`
+	Stages         []StageResult `json:"stages"`
 }
 
 type builder struct {
@@ -120,6 +123,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 		return Result{}, err
 	}
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
+	result.IgnitionSHA256, result.Compression = lock.Ignition, b.compression()
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
 	return result, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -45,6 +46,10 @@ func (a API) Affecting(ctx context.Context, targets []Target) ([][]*osvschema.Vu
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	// The library says how often it tried, which it did not: see patient.
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		err = request
+	}
 	if err != nil {
 		return nil, fault.Machine(fmt.Errorf("OSV's service did not say what is known: %w; try again later, or give a copy of its database with --offline", err))
 	}
@@ -53,7 +58,7 @@ func (a API) Affecting(ctx context.Context, targets []Target) ([][]*osvschema.Vu
 
 func (a API) affecting(ctx context.Context, targets []Target) ([][]*osvschema.Vulnerability, error) {
 	client := osvdev.DefaultClient()
-	client.HTTPClient = &http.Client{Transport: patient{a.Wait}}
+	client.HTTPClient = &http.Client{Transport: patient{http.DefaultTransport, a.Wait}}
 	client.Config.MaxRetryAttempts = 1 // patient tries again, and an interrupt ends that
 	client.Config.UserAgent = agent
 	if a.URL != "" {
@@ -158,7 +163,10 @@ func decode(text []byte) (*osvschema.Vulnerability, error) {
 
 // patient is a transport that tries again when the service is busy or has a
 // fault, and waits as long as the service asks for.
-type patient struct{ wait time.Duration }
+type patient struct {
+	next http.RoundTripper
+	wait time.Duration
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -169,6 +177,9 @@ func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		resp, err := p.once(req)
 		again := err != nil || resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError
+		if name := (*net.DNSError)(nil); errors.As(err, &name) && name.IsNotFound {
+			again = false // no network, most likely
+		}
 		if !again || try == tries || req.Context().Err() != nil {
 			return resp, err
 		}
@@ -196,7 +207,7 @@ func (p patient) once(req *http.Request) (*http.Response, error) {
 		}
 		req.Body = body
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := p.next.RoundTrip(req)
 	if err != nil {
 		cancel()
 		return nil, err

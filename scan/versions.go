@@ -23,13 +23,12 @@ func (t Target) compare(a, b string) (int, error) {
 		}
 		return version.Compare(va, vb), nil
 	}
-	a, b = "v"+strings.TrimPrefix(a, "v"), "v"+strings.TrimPrefix(b, "v")
 	for _, v := range []string{a, b} {
-		if !semver.IsValid(v) {
+		if !semver.IsValid("v" + v) {
 			return 0, fmt.Errorf("the version %q of %s is none of Go's", v, t.Name)
 		}
 	}
-	return semver.Compare(a, b), nil
+	return semver.Compare("v"+a, "v"+b), nil
 }
 
 // event is one point of a range.
