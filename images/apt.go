@@ -246,6 +246,11 @@ func CandidateSources(ctx context.Context, mirror, suite string, names []string)
 	if err != nil {
 		return nil, err
 	}
+	return candidates(out), nil
+}
+
+// candidates are the source packages in the output of "apt-cache show".
+func candidates(out string) map[string]string {
 	sources := map[string]string{}
 	for stanza := range strings.SplitSeq(out, "\n\n") {
 		if f := fields(stanza); f["Package"] != "" {
@@ -255,5 +260,5 @@ func CandidateSources(ctx context.Context, mirror, suite string, names []string)
 			sources[name] = version
 		}
 	}
-	return sources, nil
+	return sources
 }

@@ -215,6 +215,10 @@ func TestSPDX(t *testing.T) {
 			t.Errorf("%s and %s are both %s", ids[id], p.PackageName, id)
 		}
 		ids[id] = p.PackageName
+		// Of the published JSON schema, schemas/spdx-schema.json of SPDX 2.3.
+		if !slices.Contains([]string{"", "APPLICATION", "LIBRARY", "CONTAINER", "OPERATING_SYSTEM"}, p.PrimaryPackagePurpose) {
+			t.Errorf("%s has the purpose %q", p.PackageName, p.PrimaryPackagePurpose)
+		}
 		if p.PackageDownloadLocation == "" || p.FilesAnalyzed {
 			t.Errorf("%s lacks what is mandatory", p.PackageName)
 		}

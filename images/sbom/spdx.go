@@ -30,7 +30,7 @@ func (b Bill) SPDX() ([]byte, error) {
 		Packages: []*spdx.Package{{
 			PackageName: "ingot-image", PackageSPDXIdentifier: image, PackageDownloadLocation: noAssertion,
 			PackageLicenseDeclared: noAssertion, PackageLicenseConcluded: noAssertion, PackageCopyrightText: noAssertion,
-			PrimaryPackagePurpose: "OPERATING-SYSTEM",
+			PrimaryPackagePurpose: "OPERATING_SYSTEM", // in JSON; the text of §7.24 has a hyphen
 		}},
 		Relationships: []*spdx.Relationship{relation("DOCUMENT", common.TypeRelationshipDescribe, image)},
 	}
