@@ -3,11 +3,13 @@
 GO ?= go
 cache = $${INGOT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/ingot}
 build = $(GO) build -trimpath -buildvcs=false
+# For the provenance of images; empty outside a repository.
+commit = $$(git describe --always --abbrev=64 --exclude='*' --dirty 2>/dev/null)
 
 .PHONY: all setup demo test short sabotage full repeat bench depth lint clean
 
 all: ## build the programs into bin/
-	$(build) -o bin/ingot ./cmd/ingot
+	$(build) -ldflags="-X main.commit=$(commit)" -o bin/ingot ./cmd/ingot
 	CGO_ENABLED=0 $(build) -ldflags='-s -w -buildid=' -o bin/ingot-agent ./cmd/ingot-agent
 
 setup: ## install the Debian packages that builds and tests need

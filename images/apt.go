@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ingot/fault"
+	"ingot/images/sbom"
 )
 
 // DefaultMirror is Debian's own public mirror. Below it are debian and
@@ -311,4 +312,38 @@ func parsePolicy(out string) map[string][]string {
 func lastLines(s string, n int) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// CandidateSources are the versions of source packages that a new lock would
+// take, for binary packages by name: from the mirror, empty is the default.
+// Packages that the archive no longer has are left out.
+func CandidateSources(ctx context.Context, mirror, suite string, names []string) (map[string]string, error) {
+	dir, err := os.MkdirTemp("", "ingot-apt-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	a := apt{dir: dir, mirror: strings.TrimSuffix(cmp.Or(mirror, DefaultMirror), "/"), suite: suite, keyring: keyring}
+	if err := a.update(ctx); err != nil {
+		return nil, err
+	}
+	out, err := a.run(ctx, "apt-cache", append([]string{"show", "--no-all-versions"}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	return candidates(out), nil
+}
+
+// candidates are the source packages in the output of "apt-cache show".
+func candidates(out string) map[string]string {
+	sources := map[string]string{}
+	for stanza := range strings.SplitSeq(out, "\n\n") {
+		if f := fields(stanza); f["Package"] != "" {
+			c := sbom.Component{Arch: f["Architecture"], Version: f["Version"]}
+			c.Source, c.SourceVersion = sourceOf(f)
+			name, version := c.Origin()
+			sources[name] = version
+		}
+	}
+	return sources
 }

@@ -2,6 +2,7 @@ package images
 
 import (
 	"errors"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -182,4 +183,26 @@ func FuzzApt(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	got := candidates(`Package: bash
+Version: 5.2.37-2+b5
+Architecture: amd64
+Source: bash (5.2.37-2)
+
+Package: linux-image-6.12.120+deb13-cloud-amd64
+Version: 6.12.120-1
+Architecture: amd64
+Source: linux-signed-amd64 (6.12.120+1)
+
+Package: adduser
+Version: 3.152
+Architecture: all
+
+`)
+	if want := map[string]string{"bash": "5.2.37-2", "linux": "6.12.120-1", "adduser": "3.152"}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }

@@ -69,16 +69,19 @@ const (
 
 // Result is a finished image.
 type Result struct {
-	Image     string        `json:"image"`  // path
-	SHA256    string        `json:"sha256"` // of the image file
-	RootHash  string        `json:"root_hash"`
-	Bytes     int64         `json:"bytes"`      // size of the image
-	DiskBytes int64         `json:"disk_bytes"` // what it takes, as it is sparse
-	Seconds   float64       `json:"seconds"`
-	Tools     string        `json:"-"` // tree with QEMU and its firmware
-	Kernel    string        `json:"-"` // the image's kernel, a bzImage
-	Ignition  string        `json:"-"` // the program that is in the image
-	Stages    []StageResult `json:"stages"`
+	Image     string  `json:"image"`  // path
+	SHA256    string  `json:"sha256"` // of the image file
+	RootHash  string  `json:"root_hash"`
+	Bytes     int64   `json:"bytes"`      // size of the image
+	DiskBytes int64   `json:"disk_bytes"` // what it takes, as it is sparse
+	Seconds   float64 `json:"seconds"`
+	Tools     string  `json:"-"` // tree with QEMU and its firmware
+	Kernel    string  `json:"-"` // the image's kernel, a bzImage
+	Ignition  string  `json:"-"` // the program that is in the image
+	// IgnitionSHA256 is that of the program, Compression mkfs.erofs' argument.
+	IgnitionSHA256 string        `json:"-"`
+	Compression    string        `json:"-"`
+	Stages         []StageResult `json:"stages"`
 }
 
 type builder struct {
@@ -132,8 +135,17 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	bill, err := b.bill(ctx, recipe, set)
+	if err != nil {
+		return Result{}, err
+	}
+	share, err := recipe.share(plan, bill)
+	if err != nil {
+		return Result{}, err
+	}
 	// 3. The layers over the base, sealed.
-	root, err := b.seal(ctx, plan, recipe, set)
+	recipe = recipe.saying(share)
+	root, err := b.seal(ctx, plan, recipe, set, share)
 	if err != nil {
 		return Result{}, err
 	}
@@ -142,7 +154,11 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	if err := b.writeBill(bill); err != nil {
+		return Result{}, err
+	}
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
+	result.IgnitionSHA256, result.Compression = lock.Ignition, recipe.compression
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
 	if err := b.remember(); err != nil {

@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"ingot/ignition"
 	"ingot/ignition/source"
+	"ingot/images/sbom"
 	"ingot/layers"
 )
 
@@ -74,11 +76,13 @@ func (s stageID) key() string { return s.inputs.key(s.name) }
 // recipe is what an image is made of: a pure function of its plan, its lock and
 // two facts about this build. The disk is apart: it depends on the root hash.
 type recipe struct {
-	base, tools, compiler, ignition, initrd, initramfs, root stageID
+	base, tools, compiler, ignition, initrd, initramfs, contents, root stageID
 
 	lock      Lock
 	slot      int64
 	arguments []string // of the kernel
+	config    string   // SHA-256 of the image's Ignition config
+	facts
 }
 
 // facts are the inputs that are neither in the plan nor in the lock.
@@ -96,8 +100,10 @@ func newRecipe(plan layers.Plan, lock Lock, f facts) (recipe, error) {
 		base: baseStage(lock, lock.Accounts, plan.Modules), tools: treeStage(lock, TreeTools), compiler: treeStage(lock, TreeCompiler),
 		initrd: treeStage(lock, TreeInitrd), ignition: ignitionStage(lock, ""),
 		lock: lock, slot: plan.Site.SlotBytes, arguments: plan.Image.KernelArguments,
+		config: fmt.Sprintf("%x", sha256.Sum256(config.JSON)), facts: f,
 	}
 	r.initramfs = r.initramfsStage(f)
+	r.contents = r.contentsStage(f)
 	r.root = r.rootStage(plan, config, f)
 	return r, nil
 }
@@ -152,6 +158,27 @@ func (r recipe) initramfsStage(f facts) stageID {
 		in.add("dracut module's "+name, content)
 	}
 	return stageID{"initramfs", in}
+}
+
+// contentsStage depends on the packages and on what our programs were linked from.
+func (r recipe) contentsStage(f facts) stageID {
+	in := inputs{}
+	in.add("stage base", r.base.key())
+	in.add("stage initramfs", r.initramfs.key())
+	in.add("Ignition", r.lock.Ignition)
+	in.add("ingot-agent", f.agent)
+	in.addPackages(bootPackages(r.lock))
+	in.add("Ingot's own steps", sbom.Rules)
+	return stageID{"contents", in}
+}
+
+// saying is the recipe with what the root says about itself.
+func (r recipe) saying(share map[string][]byte) recipe {
+	r.root.inputs = maps.Clone(r.root.inputs)
+	for name, text := range share {
+		r.root.inputs.add("what the image says in "+name, text)
+	}
+	return r
 }
 
 // rootStage is the layers over the base. The folders that packages have under

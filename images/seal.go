@@ -29,7 +29,7 @@ type sealed struct {
 
 // seal puts the layers over the base, has the tree validated, and makes the
 // read-only root and its hash tree.
-func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees) (sealed, error) {
+func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees, share map[string][]byte) (sealed, error) {
 	if err := checkVar(t.base, plan); err != nil {
 		return sealed{}, err
 	}
@@ -43,7 +43,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees)
 			return fault.Input(err)
 		}
 		input := filepath.Join(dir, "input")
-		if err := writeSealInput(input, config.JSON, plan); err != nil {
+		if err := writeSealInput(input, config.JSON, plan, share); err != nil {
 			return err
 		}
 		err = b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
@@ -84,7 +84,7 @@ func (b *builder) finishRoot(ctx context.Context, dir, key string, t tools) erro
 }
 
 // writeSealInput lays out what seal.sh reads.
-func writeSealInput(dir string, config []byte, plan layers.Plan) error {
+func writeSealInput(dir string, config []byte, plan layers.Plan, share map[string][]byte) error {
 	if err := os.MkdirAll(filepath.Join(dir, "validators"), 0o755); err != nil {
 		return err
 	}
@@ -94,6 +94,9 @@ func writeSealInput(dir string, config []byte, plan layers.Plan) error {
 	}
 	files := map[string][]byte{"image.ign": config, "presets": []byte(strings.Join(presets(plan), "\n")), "throwaway-key": key}
 	files["suid"], files["removed"] = takenAway{plan.SUID, plan.Removed}.lists()
+	for name, text := range share {
+		files["share/"+name] = text
+	}
 	for i, v := range plan.Validators {
 		sub := fmt.Sprintf("validators/%03d/", i)
 		files[sub+"argv"] = []byte(strings.Join(v.Argv, "\x00"))

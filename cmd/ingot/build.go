@@ -120,6 +120,9 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	if err != nil {
 		return result, err
 	}
+	if err := c.provenance(ctx, loaded, dir, o, result); err != nil {
+		return result, err
+	}
 	// It holds secrets. Written under another name and renamed: an interrupted
 	// build leaves the old one.
 	return result, renameio.WriteFile(filepath.Join(o.Out, "instance.ign"), instance, 0o600, renameio.IgnoreUmask())

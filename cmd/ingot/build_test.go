@@ -231,7 +231,7 @@ func (s server) cached(t *testing.T) {
 	if len(r.Stages) < 6 || len(redone(r)) > 0 || r.SHA256 != s.result.SHA256 || r.RootHash != s.result.RootHash {
 		t.Errorf("a second build redid %q of %d stages; sha256 %s, want %s", redone(r), len(r.Stages), r.SHA256, s.result.SHA256)
 	}
-	wantOutputs(t, filepath.Join(s.dir, "build"), ".lock", "image.raw", "instance.ign")
+	wantOutputs(t, filepath.Join(s.dir, "build"), ".lock", "image.raw", "instance.ign", "provenance.json", "sbom.cdx.json", "sbom.spdx.json")
 }
 
 // twoAtOnce: the second build of a folder waits for the first and then finds
@@ -263,7 +263,7 @@ func (s server) twoAtOnce(t *testing.T) {
 			t.Errorf("the second build made %q anew; sha256 %s, want %s", redone(again), again.SHA256, r.SHA256)
 		}
 	}
-	wantOutputs(t, filepath.Join(dir, "build"), ".lock", "image.raw", "instance.ign")
+	wantOutputs(t, filepath.Join(dir, "build"), ".lock", "image.raw", "instance.ign", "provenance.json", "sbom.cdx.json", "sbom.spdx.json")
 }
 
 // linked is a new cache that has the stages of another, all but those named.

@@ -78,6 +78,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(outdatedCommand(c))
 	root.AddCommand(inspectCommand(c), diffCommand(c))
 	root.AddCommand(stageCommands()...)
+	root.AddCommand(scanCommand(c))
 	return root
 }
 

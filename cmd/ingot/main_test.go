@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sign": sign, "flip-bit": flipBit},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "sign": sign, "attribute": attribute, "flip-bit": flipBit},
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,8 @@ func verifyCommand(c *console) *cobra.Command {
 		Short: "Say whether an image's verdict can be relied on",
 		Long: `Check the signed verdict of an image file: that a trusted key signed it, that it is
 about these bytes, this ingot.yaml and this ingot.lock, that it is a pass, and
-that it is all that the section test of ingot.yaml asks for.`,
+that it is all that the section test of ingot.yaml asks for. A provenance beside
+the image must be signed by such a key and be about the same files.`,
 		Example: `  ingot verify build/image.raw
   ingot verify image.raw --verdict verdict.json --key ci.key.pub`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -54,16 +56,18 @@ that it is all that the section test of ingot.yaml asks for.`,
 
 // verified is the JSON document of verify.
 type verified struct {
-	Image    string           `json:"image"`
-	SHA256   string           `json:"image_sha256"`
-	Verdict  string           `json:"verdict_file"`
-	Folder   string           `json:"folder,omitempty"`
-	Checked  []attest.Kind    `json:"checked"`
-	Problems []attest.Problem `json:"problems"`
-	KeyID    string           `json:"key_id,omitempty"` // of the key that signed
-	Started  time.Time        `json:"started,omitzero"`
-	Suites   []string         `json:"suites,omitempty"`
-	Checks   int              `json:"checks"`
+	Image   string `json:"image"`
+	SHA256  string `json:"image_sha256"`
+	Verdict string `json:"verdict_file"`
+	// Provenance is the provenance's file, empty when there is none.
+	Provenance string           `json:"provenance_file,omitempty"`
+	Folder     string           `json:"folder,omitempty"`
+	Checked    []attest.Kind    `json:"checked"`
+	Problems   []attest.Problem `json:"problems"`
+	KeyID      string           `json:"key_id,omitempty"` // of the key that signed
+	Started    time.Time        `json:"started,omitzero"`
+	Suites     []string         `json:"suites,omitempty"`
+	Checks     int              `json:"checks"`
 }
 
 func (c *console) verify(ctx context.Context, image string, f verifyFlags) error {
@@ -92,7 +96,30 @@ func (c *console) verify(ctx context.Context, image string, f verifyFlags) error
 	if r.Verdict != nil {
 		result.Started, result.Suites, result.Checks = r.Verdict.Started, r.Verdict.Suites, len(r.Verdict.Checks)
 	}
+	if err := provenanceIn(&result, now, policy); err != nil {
+		return err
+	}
 	return c.judged(result)
+}
+
+// provenanceIn looks at the provenance beside an image, when there is one.
+func provenanceIn(v *verified, now attest.Artifacts, policy attest.Policy) error {
+	dir := filepath.Dir(v.Image)
+	file := filepath.Join(dir, attest.ProvenanceFile)
+	envelope, err := readLimited(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fault.Input(fmt.Errorf("read the provenance: %w", err))
+	}
+	bills, err := billDigests(dir)
+	if err != nil {
+		return fault.Input(fmt.Errorf("read what the image holds: %w", err))
+	}
+	v.Provenance, v.Checked = file, append(v.Checked, attest.OfProvenance)
+	v.Problems = append(v.Problems, attest.CheckProvenance(envelope, now, bills, policy)...)
+	return nil
 }
 
 // expected is what a verdict must be about and say, but for the image.
@@ -157,28 +184,36 @@ func (c *console) judged(v verified) error {
 			fmt.Fprintf(c.stderr, "%s\n", p.Message)
 		}
 	}
-	err := fault.Checks(fmt.Errorf("the verdict of %s cannot be relied on", v.Image))
+	what := "verdict"
+	if !slices.ContainsFunc(v.Problems, func(p attest.Problem) bool { return p.Kind != attest.OfProvenance }) {
+		what = "provenance"
+	}
+	err := fault.Checks(fmt.Errorf("the %s of %s cannot be relied on", what, v.Image))
 	if c.json {
 		return shown{err}
 	}
 	return err
 }
 
-// readEnvelope reads no more than a byte beyond what is decoded.
 func readEnvelope(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	b, err := readLimited(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Input(fmt.Errorf("there is no verdict: %w; \"ingot test\" makes one, or name it with --verdict", err))
 	}
 	if err != nil {
 		return nil, fault.Input(fmt.Errorf("read the verdict: %w", err))
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, attest.MaxBytes+1))
-	if err != nil {
-		return nil, fault.Input(fmt.Errorf("read the verdict: %w", err))
-	}
 	return b, nil
+}
+
+// readLimited reads no more than a byte beyond what is decoded.
+func readLimited(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, attest.MaxBytes+1))
 }
 
 // fileDigest is the SHA-256 of a file, in hex. An image takes seconds: an

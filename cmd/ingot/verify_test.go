@@ -47,12 +47,17 @@ func sign(ts *testscript.TestScript, not bool, args []string) {
 		}
 	}
 	v.Conclude()
-	key, err := attest.FindKey(attest.Places{
-		PEM: ts.Getenv("INGOT_TEST_KEY"), File: ts.Getenv("INGOT_TEST_KEY_FILE"), Folder: dir,
-		Identity: ts.Getenv("INGOT_AGE_IDENTITY"), Local: filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "ingot", "local-test.key"),
-	})
+	key, err := attest.FindKey(placesOf(ts, dir))
 	ts.Check(err)
 	ts.Check(attest.Write(filepath.Join(filepath.Dir(image), "verdict.json"), v, filepath.Base(image), key))
+}
+
+// placesOf are those of ingot test, in the environment of a script.
+func placesOf(ts *testscript.TestScript, dir string) attest.Places {
+	return attest.Places{
+		PEM: ts.Getenv("INGOT_TEST_KEY"), File: ts.Getenv("INGOT_TEST_KEY_FILE"), Folder: dir,
+		Identity: ts.Getenv("INGOT_AGE_IDENTITY"), Local: filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "ingot", "local-test.key"),
+	}
 }
 
 func digest(ts *testscript.TestScript, file string) string {

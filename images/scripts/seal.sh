@@ -1,6 +1,6 @@
 # The layers over the base, validated and packed.
 # BASE: base tree · TOOLS: tools tree · IGNITION, AGENT: programs · INPUT: folder with
-# image.ign, presets, removed, suid, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
+# image.ign, presets, removed, share/, suid, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
 overlay "$BASE" "$OUT/build"
 root="$OUT/build/root"
 api "$root"
@@ -24,6 +24,10 @@ done
 
 mkdir -p "$root/usr/lib/ingot"
 install -m 0755 "$AGENT" "$root/usr/lib/ingot/ingot-agent"
+# What the image says about itself.
+[ ! -e "$root/usr/share/ingot" ] || refuse "a layer brings /usr/share/ingot, which is for what the image says about itself; choose another folder"
+mkdir "$root/usr/share/ingot"
+install -m 0644 -t "$root/usr/share/ingot" "$INPUT"/share/*
 
 # 2. Ignition enables through presets; they take effect here.
 if [ -s "$INPUT/presets" ]; then

@@ -48,11 +48,11 @@ func Write(file string, v verdict.Verdict, image string, key Key) error {
 func seal(payload []byte, key Key) ([]byte, error) {
 	s, err := dsse.NewEnvelopeSigner(signer(key))
 	if err != nil {
-		return nil, fmt.Errorf("sign the verdict: %w", err)
+		return nil, fmt.Errorf("sign: %w", err)
 	}
 	e, err := s.SignPayload(context.Background(), payloadType, payload)
 	if err != nil {
-		return nil, fmt.Errorf("sign the verdict: %w", err)
+		return nil, fmt.Errorf("sign: %w", err)
 	}
 	return written(e)
 }

@@ -46,6 +46,8 @@ const (
 	OfResult    Kind = "result"    // it is not a pass
 	OfRequire   Kind = "require"   // something was not made
 	OfAge       Kind = "age"       // it is too old
+	// OfProvenance is all that is wrong with the provenance beside the image.
+	OfProvenance Kind = "provenance"
 )
 
 // Problem is a reason not to rely on a verdict.

@@ -37,35 +37,44 @@ type Attestation struct {
 // another spelling of the same envelope is refused, so that no byte of it can
 // be changed unnoticed.
 func Decode(data []byte) (Attestation, error) {
+	a, payload, err := opened(data)
+	if err != nil {
+		return Attestation{}, err
+	}
+	a.Verdict, a.Image, err = parseStatement(payload)
+	return a, err
+}
+
+// opened reads an envelope, whatever it holds, without its verdict.
+func opened(data []byte) (Attestation, []byte, error) {
 	if len(data) > MaxBytes {
-		return Attestation{}, fmt.Errorf("it is larger than %d MiB", MaxBytes>>20)
+		return Attestation{}, nil, fmt.Errorf("it is larger than %d MiB", MaxBytes>>20)
 	}
 	var e dsse.Envelope
 	if err := json.Unmarshal(data, &e); err != nil {
-		return Attestation{}, fmt.Errorf("it is not an envelope in JSON: %w", err)
+		return Attestation{}, nil, fmt.Errorf("it is not an envelope in JSON: %w", err)
 	}
 	if e.PayloadType != payloadType {
-		return Attestation{}, fmt.Errorf("its payload is %q, not %q", e.PayloadType, payloadType)
+		return Attestation{}, nil, fmt.Errorf("its payload is %q, not %q", e.PayloadType, payloadType)
 	}
 	if n := len(e.Signatures); n == 0 || n > maxSignatures {
-		return Attestation{}, fmt.Errorf("it has %d signatures; 1 to %d are read", n, maxSignatures)
+		return Attestation{}, nil, fmt.Errorf("it has %d signatures; 1 to %d are read", n, maxSignatures)
 	}
 	if again, err := written(&e); err != nil || !bytes.Equal(again, data) {
-		return Attestation{}, errors.New("it is not written as Ingot writes it: somebody changed or reformatted it")
+		return Attestation{}, nil, errors.New("it is not written as Ingot writes it: somebody changed or reformatted it")
 	}
 	payload, err := canonical(e.Payload)
 	if err != nil {
-		return Attestation{}, fmt.Errorf("its payload %w", err)
+		return Attestation{}, nil, fmt.Errorf("its payload %w", err)
 	}
 	a := Attestation{envelope: &e}
 	for _, s := range e.Signatures {
 		if _, err := canonical(s.Sig); err != nil {
-			return Attestation{}, fmt.Errorf("its signature %w", err)
+			return Attestation{}, nil, fmt.Errorf("its signature %w", err)
 		}
 		a.Claimed = append(a.Claimed, s.KeyID)
 	}
-	a.Verdict, a.Image, err = parseStatement(payload)
-	return a, err
+	return a, payload, nil
 }
 
 // canonical decodes base64 that is written in its one form: decoders pass over

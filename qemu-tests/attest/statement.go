@@ -2,8 +2,6 @@ package attest
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,8 +73,7 @@ func consistent(v verdict.Verdict) error {
 		}
 	}
 	for _, d := range []struct{ what, digest string }{{"image", v.ImageSHA256}, {"configuration", v.ConfigSHA256}, {"lock", v.LockSHA256}} {
-		// Upper case would be another text for the same digest.
-		if b, err := hex.DecodeString(d.digest); err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != d.digest {
+		if !isSHA256(d.digest) {
 			return fmt.Errorf("the verdict's digest of the %s, %q, is not a SHA-256 in hex", d.what, d.digest)
 		}
 	}
