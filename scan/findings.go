@@ -96,7 +96,7 @@ func finding(t Target, r *osvschema.Vulnerability) (Finding, error) {
 		InArchive: Unknown, Summary: printable(cmp.Or(r.GetSummary(), firstSentence(r.GetDetails()))),
 	}
 	names := append([]string{r.GetId()}, r.GetAliases()...)
-	if len(r.GetUpstream()) == 1 {
+	if len(r.GetUpstream()) <= 1 {
 		names = append(names, r.GetUpstream()...)
 		f.ID, f.Aliases = named(joined(names, nil))
 	} else {
