@@ -31,8 +31,8 @@ func (s server) inspected(t *testing.T) {
 		t.Errorf("diff of an image with itself ended with %d: %s", out.code, out.stderr)
 	}
 	// EROFS leaves the first 1024 bytes to boot loaders: only the hash tree sees them.
-	flip(t, s.result.Image, image.Partitions[2].Start)
-	defer flip(t, s.result.Image, image.Partitions[2].Start)
+	flip(t, s.result.Image, image.Partitions[3].Start)
+	defer flip(t, s.result.Image, image.Partitions[3].Start)
 	if out := look("inspect", s.dir); out.code != exitChecks || !strings.Contains(out.stderr, "is not what was sealed: block 0 of the root") {
 		t.Errorf("inspect of a changed image ended with %d: %s", out.code, out.stderr)
 	}
