@@ -2,10 +2,11 @@
 # mount and process namespace, so that all mounts end with them.
 
 # overlay LOWER DIR mounts a writable view of LOWER on DIR/root and leaves
-# what was written in DIR/upper.
+# what was written in DIR/upper. Volatile: an overlay that is unmounted waits
+# for all of its disk otherwise, and what is built here is synced at its end.
 overlay() {
 	mkdir -p "$2/upper" "$2/work" "$2/root"
-	options="lowerdir=$1,upperdir=$2/upper,workdir=$2/work"
+	options="lowerdir=$1,upperdir=$2/upper,workdir=$2/work,volatile"
 	# Only the real root may write trusted.overlay attributes.
 	mount -t overlay overlay -o "$options" "$2/root" 2>/dev/null ||
 		mount -t overlay overlay -o "$options,userxattr" "$2/root"

@@ -45,31 +45,9 @@ if [ -s "$INPUT/removed" ]; then
 "
 	rm -rf --one-file-system -- $(cat)' <"$INPUT/removed"
 fi
-
-# 4. What the layers want checked, with a throw-away host key where sshd
-# looks for the real one.
-mkdir -p "$root/run/sshd"
-for v in "$INPUT"/validators/*; do
-	[ -e "$v/argv" ] || continue
-	if [ -s "$v/hostkey" ]; then
-		key=$(cat "$v/hostkey")
-		mount -t tmpfs tmpfs "$root/var"
-		mkdir -p "$root${key%/*}"
-		cp "$INPUT/throwaway-key" "$root$key"
-		chmod 0600 "$root$key"
-	fi
-	status=0
-	xargs -0 chroot "$root" <"$v/argv" >"$OUT/validator.log" 2>&1 || status=$?
-	if mountpoint -q "$root/var"; then umount "$root/var"; fi
-	if [ "$status" -ne 0 ] || { [ -e "$v/prints-errors" ] && [ -s "$OUT/validator.log" ]; }; then
-		cat "$OUT/validator.log"
-		refuse "layer $(cat "$v/layer"): $(tr '\0' ' ' <"$v/argv") does not accept the finished tree"
-	fi
-done
-rm -f "$OUT/validator.log" "$OUT/ignition.log"
 unapi "$root"
 
-# 5. In one walk: set-ID bits go, except from the files in suid, and what is
+# 4. In one walk: set-ID bits go, except from the files in suid, and what is
 # nobody's, everybody's or a compiler is listed for the build to refuse. Owners
 # are known by the tree's accounts and not by this machine's.
 # The lists are words: names of accounts have no blanks, paths in suid neither.
@@ -88,17 +66,51 @@ find . -xdev \
 	>"$OUT/refused"
 set +f
 cd /
+umount "$root"
 [ ! -s "$OUT/refused" ] || refuse "the tree holds what an image must not"
 rm "$OUT/refused"
 
-# 6. What the layers added goes to the secret scan. The agent, which is a third of
-# the scan's time, is not theirs.
-tar --exclude=./usr/lib/ingot/ingot-agent --create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
-
-# 7. The sealed root, without extended attributes: a file capability is a set-ID
+# 5. The sealed root, without extended attributes: a file capability is a set-ID
 # bit that nobody looks for.
+overlay "$OUT/build/upper:$BASE" "$OUT/sealed"
 "$TOOLS/usr/lib64/ld-linux-x86-64.so.2" --library-path "$TOOLS/usr/lib/x86_64-linux-gnu" \
 	"$TOOLS/usr/bin/mkfs.erofs" --quiet -x-1 -T "$EPOCH" --ignore-mtime -U "$UUID" -L ingot-root -z "$COMPRESSION" \
-	"$OUT/root.erofs" "$root" >/dev/null
+	"$OUT/root.erofs" "$OUT/sealed/root" >/dev/null &
+packing=$!
+
+# 6. Meanwhile, what the layers want checked, with a throw-away host key where sshd
+# looks for the real one. In a view of its own: nothing that a validator writes is
+# packed.
+overlay "$OUT/build/upper:$BASE" "$OUT/checked"
+root="$OUT/checked/root"
+api "$root"
+mkdir -p "$root/run/sshd"
+for v in "$INPUT"/validators/*; do
+	[ -e "$v/argv" ] || continue
+	if [ -s "$v/hostkey" ]; then
+		key=$(cat "$v/hostkey")
+		mount -t tmpfs tmpfs "$root/var"
+		mkdir -p "$root${key%/*}"
+		cp "$INPUT/throwaway-key" "$root$key"
+		chmod 0600 "$root$key"
+	fi
+	status=0
+	xargs -0 chroot "$root" <"$v/argv" >"$OUT/validator.log" 2>&1 || status=$?
+	if mountpoint -q "$root/var"; then umount "$root/var"; fi
+	if [ "$status" -ne 0 ] || { [ -e "$v/prints-errors" ] && [ -s "$OUT/validator.log" ]; }; then
+		cat "$OUT/validator.log"
+		refuse "layer $(cat "$v/layer"): $(tr '\0' ' ' <"$v/argv") does not accept the finished tree"
+	fi
+done
+unapi "$root"
 umount "$root"
-rm -rf "$OUT/build"
+
+# 7. What the layers added goes to the secret scan. What Ingot itself adds, which
+# is most of it, is not theirs.
+tar --exclude=./usr/lib/ingot/ingot-agent --exclude=./usr/share/ingot \
+	--create --file "$OUT/layers.tar" --directory "$OUT/build/upper" --sort=name --one-file-system .
+
+wait "$packing"
+umount "$OUT/sealed/root"
+rm -rf "$OUT/build" "$OUT/checked" "$OUT/sealed"
+rm -f "$OUT/validator.log" "$OUT/ignition.log"
