@@ -2,69 +2,92 @@ package images
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // ImageFile is the name of the image in the output directory.
 const ImageFile = "image.raw"
 
-// disk makes the image file from the sealed root.
+// disk writes the image to the output directory, unless it is there. It is no
+// stage of the cache, which would have every image twice: its parts are.
 func (b *builder) disk(ctx context.Context, r recipe, t trees, root sealed) (Result, error) {
-	dir, err := b.stage(ctx, r.diskStage(root.rootHash), func(dir string) error {
-		boot, err := makeBootCode(ctx, t.tools, dir)
-		if err != nil {
-			return err
-		}
+	start := time.Now()
+	s, image := r.diskStage(root.rootHash), filepath.Join(b.opts.Out, ImageFile)
+	there := b.last.Image.is(image, s.key())
+	if !there {
+		b.progress(Progress{Stage: s.name})
 		kernel, err := os.ReadFile(filepath.Join(t.base, "vmlinuz"))
 		if err != nil {
-			return err
+			return Result{}, err
 		}
-		ramdisk, err := os.ReadFile(t.initrd)
+		initrd, err := os.ReadFile(t.initrd)
 		if err != nil {
-			return err
+			return Result{}, err
 		}
-		image := filepath.Join(dir, ImageFile)
-		err = writeDisk(image, parts{
-			rootHash: root.rootHash, slot: r.slot, epoch: r.lock.Epoch, boot: boot,
-			esp:  espFiles(boot, root.rootHash, r.arguments, kernel, ramdisk),
+		b.last.Image, err = publishImage(ctx, image, s.key(), parts{
+			rootHash: root.rootHash, slot: r.slot, epoch: r.lock.Epoch, boot: t.boot,
+			esp:  espFiles(t.boot, root.rootHash, r.arguments, kernel, initrd),
 			root: filepath.Join(root.dir, "root.erofs"), verity: filepath.Join(root.dir, "root.verity"),
 		})
 		if err != nil {
-			return err
-		}
-		sum, err := fileDigest(image)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, "sha256"), []byte(sum+"\n"), 0o644)
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	return b.publish(dir, root.rootHash)
-}
-
-// publish puts the finished image into the output directory, unless it is there.
-func (b *builder) publish(dir, rootHash string) (Result, error) {
-	sum, err := os.ReadFile(filepath.Join(dir, "sha256"))
-	if err != nil {
-		return Result{}, err
-	}
-	image, sha256 := filepath.Join(b.opts.Out, ImageFile), string(sum[:64])
-	if !b.last.Image.is(image, sha256) {
-		if b.last.Image, err = publishImage(filepath.Join(dir, ImageFile), image, sha256); err != nil {
-			return Result{}, err
+			return Result{}, fmt.Errorf("write %s: %w", image, err)
 		}
 	}
+	b.done(s, StageResult{Name: s.name, Cached: there, Seconds: time.Since(start).Seconds()})
 	info, err := os.Stat(image)
 	if err != nil {
 		return Result{}, err
 	}
-	r := Result{Image: image, SHA256: sha256, RootHash: rootHash, Bytes: info.Size()}
+	result := Result{Image: image, SHA256: b.last.Image.SHA256, RootHash: root.rootHash, Bytes: info.Size()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		r.DiskBytes = st.Blocks * 512 // st_blocks counts in 512 bytes, stat(2)
+		result.DiskBytes = st.Blocks * 512 // st_blocks counts in 512 bytes, stat(2)
 	}
-	return r, nil
+	return result, nil
+}
+
+// publishImage makes an image beside its place and puts it there in one step.
+func publishImage(ctx context.Context, image, key string, p parts) (published, error) {
+	next := image + ".new" // a killed build leaves it
+	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
+		return published{}, err
+	}
+	err := writeDisk(next, p)
+	sum := ""
+	if err == nil {
+		sum, err = digestOnDisk(next)
+	}
+	if err == nil {
+		then := time.Now().Add(-back)
+		err = errors.Join(ctx.Err(), os.Chtimes(next, then, then))
+	}
+	if err == nil {
+		err = os.Rename(next, image)
+	}
+	if err != nil {
+		return published{}, errors.Join(err, os.RemoveAll(next))
+	}
+	return stateOf(image, key, sum)
+}
+
+// digestOnDisk is a file's SHA-256, which is taken while the file is written to
+// its disk. It is there when this returns.
+func digestOnDisk(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	synced := make(chan error, 1)
+	go func() { synced <- f.Sync() }()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, <-synced)
 }

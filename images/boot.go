@@ -49,34 +49,46 @@ var grubModules = []string{
 	"serial", "terminal", "search", "search_label", "minicmd",
 }
 
-// makeBootCode builds GRUB's two images from the tools tree.
-func makeBootCode(ctx context.Context, t tools, dir string) (bootCode, error) {
-	var b bootCode
-	bios, efi := filepath.Join(dir, "core.img"), filepath.Join(dir, "bootx64.efi")
-	// "(,gpt2)": the second partition of whatever disk the firmware booted,
-	// so that another disk with an ESP of ours cannot be mistaken for it.
-	prefix := fmt.Sprintf("(,gpt%d)/grub", espIndex)
-	if err := t.grubImage(ctx, "i386-pc", bios, prefix, "biosdisk"); err != nil {
-		return b, err
+// bootCode has GRUB's two images built from the tools tree.
+func (b *builder) bootCode(ctx context.Context, r recipe, t tools) (bootCode, error) {
+	dir, err := b.stage(ctx, r.boot, func(dir string) error {
+		for _, i := range grubImages {
+			if err := t.grubImage(ctx, i, dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return bootCode{}, err
 	}
-	if err := t.grubImage(ctx, "x86_64-efi", efi, "/grub", "efi_gop"); err != nil {
-		return b, err
+	var code bootCode
+	for into, file := range map[*[]byte]string{
+		&code.mbr:  filepath.Join(t.root, "usr/lib/grub/i386-pc/boot.img"),
+		&code.core: filepath.Join(dir, grubImages[0].file),
+		&code.efi:  filepath.Join(dir, grubImages[1].file),
+	} {
+		if *into, err = os.ReadFile(file); err != nil {
+			return bootCode{}, err
+		}
 	}
-	var err error
-	if b.mbr, err = os.ReadFile(filepath.Join(t.root, "usr/lib/grub/i386-pc/boot.img")); err != nil {
-		return b, err
-	}
-	if b.core, err = os.ReadFile(bios); err != nil {
-		return b, err
-	}
-	b.efi, err = os.ReadFile(efi)
-	return b, err
+	return code, nil
 }
 
-func (t tools) grubImage(ctx context.Context, format, out, prefix string, extra ...string) error {
-	args := []string{"--directory", filepath.Join(t.root, "usr/lib/grub", format), "--format", format, "--output", out, "--prefix", prefix}
-	args = append(append(args, grubModules...), extra...)
-	_, err := t.run(ctx, "usr/bin/grub-mkimage", args...)
+// grubImage is one that grub-mkimage makes.
+type grubImage struct{ format, file, prefix, driver string }
+
+// grubImages are for BIOS and for EFI. "(,gpt2)": the second partition of whatever
+// disk the firmware booted, so that another disk with an ESP of ours cannot be
+// mistaken for it.
+var grubImages = [2]grubImage{
+	{"i386-pc", "core.img", fmt.Sprintf("(,gpt%d)/grub", espIndex), "biosdisk"},
+	{"x86_64-efi", "bootx64.efi", "/grub", "efi_gop"},
+}
+
+func (t tools) grubImage(ctx context.Context, i grubImage, dir string) error {
+	args := []string{"--directory", filepath.Join(t.root, "usr/lib/grub", i.format), "--format", i.format, "--output", filepath.Join(dir, i.file), "--prefix", i.prefix}
+	_, err := t.run(ctx, "usr/bin/grub-mkimage", append(append(args, grubModules...), i.driver)...)
 	return err
 }
 

@@ -18,7 +18,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"ingot/fault"
 	"ingot/layers"
@@ -51,9 +54,10 @@ type Options struct {
 	Remark      func(string)   // what goes wrong and does not matter, nil for none
 }
 
-// Progress is one step of a running build.
+// Progress is one step of a running build, in which stages are made side by side.
 type Progress struct {
 	Stage     string
+	Step      string // what is done about the stage; empty when it begins or ends
 	Done      bool
 	Cached    bool
 	From      string // the shared place that had the stage
@@ -87,13 +91,15 @@ type Result struct {
 type builder struct {
 	opts    Options
 	ns      namespace
-	modules []string // of the plan
-	stages  []StageResult
+	modules []string          // of the plan
 	last    folder            // what is known of the last build
-	now     map[string]inputs // of this one's stages
 	owner   map[string]string // of inputs, the plan's
-	used    []used
-	broken  map[string]bool // places that do not work
+
+	mu     sync.Mutex // stages are made side by side
+	stages []StageResult
+	now    map[string]inputs // of this build's stages
+	used   []used
+	broken map[string]bool // places that do not work
 }
 
 // Build makes the image of plan.
@@ -212,7 +218,7 @@ func (b *builder) lockOutput(ctx context.Context) (func(), error) {
 	file := filepath.Join(b.opts.Out, ".lock")
 	unlock, err := lockFile(quick, file)
 	if errors.Is(err, context.DeadlineExceeded) {
-		b.progress(Progress{Stage: "waiting for another build of this folder"})
+		b.progress(Progress{Step: "waiting for another build of this folder"})
 		return lockFile(ctx, file)
 	}
 	return unlock, err
@@ -220,12 +226,16 @@ func (b *builder) lockOutput(ctx context.Context) (func(), error) {
 
 func (b *builder) progress(p Progress) {
 	if b.opts.Progress != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.opts.Progress(p)
 	}
 }
 
 func (b *builder) remark(format string, arguments ...any) {
 	if b.opts.Remark != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.opts.Remark(fmt.Sprintf(format, arguments...))
 	}
 }
@@ -245,44 +255,82 @@ func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) er
 	if err != nil {
 		return "", err
 	}
+	b.mu.Lock()
+	b.used = append(b.used, used{s, dir})
+	b.mu.Unlock()
+	b.done(s, result)
+	return dir, nil
+}
+
+// done tells of a step that is finished, the first time that it was needed.
+func (b *builder) done(s stageID, result StageResult) {
 	if b.opts.Explain {
 		result.Why = b.why(s, result.Cached)
 	}
+	b.mu.Lock()
 	if b.now != nil {
 		b.now[s.name] = s.inputs
 	}
-	b.used = append(b.used, used{s, dir})
-	b.stages = append(b.stages, result)
-	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, From: from, Seconds: result.Seconds})
-	return dir, nil
+	told := slices.ContainsFunc(b.stages, func(r StageResult) bool { return r.Name == s.name })
+	if !told {
+		b.stages = append(b.stages, result)
+	}
+	b.mu.Unlock()
+	if told {
+		return
+	}
+	b.progress(Progress{Stage: s.name, Done: true, Cached: result.Cached, From: result.From, Seconds: result.Seconds})
 }
 
 // trees are the finished inputs of every image of one lock.
 type trees struct {
 	base     string // stage with tree/, vmlinuz, kernel-version, var-files, var-folders
 	tools    tools
+	boot     bootCode
 	ignition string // program
 	initrd   string // file
 }
 
+// atOnce is how many stages are made side by side: installing packages keeps one
+// processor busy and most of the time waits for a disk.
+const atOnce = 2
+
 // prepare makes everything that depends on the lock alone, and the initrd.
 func (b *builder) prepare(ctx context.Context, r recipe) (trees, error) {
 	var t trees
-	var err error
-	if t.base, err = b.base(ctx, r.lock, r.base); err != nil {
-		return t, err
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	if b.opts.Cache.has(r.base, r.ignition, r.tools, r.boot, r.initramfs) {
+		group.SetLimit(1) // one after the other, told in one order
 	}
-	dir, err := b.tree(ctx, r.lock, TreeTools)
-	if err != nil {
-		return t, err
-	}
-	t.tools = tools{filepath.Join(dir, "tree")}
-	if dir, err = b.ignition(ctx, r.lock, r.ignition); err != nil {
-		return t, err
-	}
-	t.ignition = filepath.Join(dir, ignitionFile)
-	t.initrd, err = b.initrd(ctx, r, t)
-	return t, err
+	base := sync.OnceValues(func() (string, error) { return b.base(ctx, r.lock, r.base) })
+	ignition := sync.OnceValues(func() (string, error) {
+		dir, err := b.ignition(ctx, r.lock, r.ignition)
+		return filepath.Join(dir, ignitionFile), err
+	})
+	// In this order: what takes longest begins first.
+	group.Go(func() (err error) {
+		t.base, err = base()
+		return err
+	})
+	group.Go(func() (err error) {
+		t.ignition, err = ignition()
+		return err
+	})
+	group.Go(func() error {
+		dir, err := b.tree(ctx, r.lock, TreeTools)
+		if err != nil {
+			return err
+		}
+		t.tools = tools{filepath.Join(dir, "tree")}
+		t.boot, err = b.bootCode(ctx, r, t.tools)
+		return err
+	})
+	group.Go(func() (err error) {
+		t.initrd, err = b.initrd(ctx, r, base, ignition)
+		return err
+	})
+	return t, group.Wait()
 }
 
 // tree installs the packages of one tree that is not shipped.
@@ -378,13 +426,21 @@ func (b *builder) base(ctx context.Context, lock Lock, s stageID) (string, error
 }
 
 // initrd makes the initramfs in a tree of its own, which is needed for nothing else.
-func (b *builder) initrd(ctx context.Context, r recipe, t trees) (string, error) {
+func (b *builder) initrd(ctx context.Context, r recipe, base, ignition func() (string, error)) (string, error) {
 	dir, err := b.stage(ctx, r.initramfs, func(dir string) error {
 		tree, err := b.tree(ctx, r.lock, TreeInitrd)
 		if err != nil {
 			return err
 		}
-		version, err := os.ReadFile(filepath.Join(t.base, "kernel-version"))
+		base, err := base()
+		if err != nil {
+			return err
+		}
+		ignition, err := ignition()
+		if err != nil {
+			return err
+		}
+		version, err := os.ReadFile(filepath.Join(base, "kernel-version"))
 		if err != nil {
 			return err
 		}
@@ -393,8 +449,8 @@ func (b *builder) initrd(ctx context.Context, r recipe, t trees) (string, error)
 			return err
 		}
 		err = b.ns.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
-			"TREE": filepath.Join(tree, "tree"), "BASE": filepath.Join(t.base, "tree"), "MODULE": module,
-			"AGENT": b.opts.Agent, "IGNITION": t.ignition, "KERNEL": strings.TrimSpace(string(version)),
+			"TREE": filepath.Join(tree, "tree"), "BASE": filepath.Join(base, "tree"), "MODULE": module,
+			"AGENT": b.opts.Agent, "IGNITION": ignition, "KERNEL": strings.TrimSpace(string(version)),
 			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch),
 		}})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,14 @@ func (c Cache) stage(ctx context.Context, name, key string, make func(dir string
 	}
 }
 
+// has reports whether all of these stages were there a moment ago.
+func (c Cache) has(stages ...stageID) bool {
+	return !slices.ContainsFunc(stages, func(s stageID) bool {
+		_, err := os.Stat(c.stageDir(s.name, s.key()))
+		return err != nil
+	})
+}
+
 // use claims a stage that is there, and marks it as used today.
 func (c Cache) use(ctx context.Context, dir string) (bool, error) {
 	locks := []string{dir + ".lock"}
@@ -152,6 +161,14 @@ func syncFileSystem(dir string) error {
 	}
 	defer c.drop()
 	return unix.Syncfs(int(c))
+}
+
+func syncFile(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Scratch makes a folder for unfinished work. It is this process's until done,

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -181,16 +182,13 @@ func TestPublishedImage(t *testing.T) {
 	t.Parallel()
 	cache := newCache(t)
 	dir := t.TempDir()
-	from, image := filepath.Join(t.TempDir(), "from"), filepath.Join(dir, ImageFile)
-	if err := os.WriteFile(from, []byte("image"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	image, content := filepath.Join(dir, ImageFile), fakeParts(t)
 	publish := func() folder {
 		f, err := cache.folder(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Image, err = publishImage(from, image, digits("a")); err != nil {
+		if f.Image, err = publishImage(t.Context(), image, digits("a"), content); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.remember(); err != nil {
@@ -198,19 +196,20 @@ func TestPublishedImage(t *testing.T) {
 		}
 		return f
 	}
+	writeByte := func() error {
+		f, err := os.OpenFile(image, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt([]byte("x"), 1)
+		return errors.Join(err, f.Close())
+	}
 	for name, change := range map[string]func() error{
-		"nothing": func() error { return nil },
-		"a byte written at once": func() error {
-			f, err := os.OpenFile(image, os.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			_, err = f.WriteAt([]byte("x"), 1)
-			return errors.Join(err, f.Close())
-		},
+		"nothing":                func() error { return nil },
+		"a byte written at once": writeByte,
 		"a byte written and the time set back": func() error {
 			info, err := os.Stat(image)
-			return errors.Join(err, os.WriteFile(image, []byte("imbge"), 0o644), os.Chtimes(image, info.ModTime(), info.ModTime()))
+			return errors.Join(err, writeByte(), os.Chtimes(image, info.ModTime(), info.ModTime()))
 		},
 		"another file": func() error {
 			return errors.Join(os.WriteFile(image+"2", []byte("image"), 0o644), os.Rename(image+"2", image))
@@ -224,7 +223,7 @@ func TestPublishedImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		f, err := cache.folder(dir)
-		if err != nil || f.Image.SHA256 != digits("a") {
+		if err != nil || f.Image.Key != digits("a") {
 			t.Fatalf("%s: the cache remembers %+v, %v", name, f, err)
 		}
 		if got, want := f.Image.is(image, digits("a")), name == "nothing"; got != want {
@@ -235,6 +234,10 @@ func TestPublishedImage(t *testing.T) {
 		}
 	}
 	f := publish()
+	if got, err := fileDigest(image); err != nil || got != f.Image.SHA256 {
+		t.Errorf("the image has the SHA-256 %s, %v, and is said to have %s", got, err, f.Image.SHA256)
+	}
+	wantFailureToLeaveNothing(t, image, content)
 	if d := f.Image.Changed - f.Image.Modified; d < int64(back-time.Second) {
 		t.Errorf("its time is %d ns before its making: a change in this moment may have the same", d)
 	}
@@ -249,6 +252,35 @@ func TestPublishedImage(t *testing.T) {
 		}
 	}
 	wantFolderForgotten(t, cache, f)
+}
+
+// wantFailureToLeaveNothing wants an image that cannot be made to leave the one
+// that is there, and what a killed build left to be in nobody's way.
+func wantFailureToLeaveNothing(t *testing.T, image string, p parts) {
+	t.Helper()
+	before, err := fileDigest(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(image+".new", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	broken := p
+	broken.verity += "-missing"
+	for name, try := range map[string]func() error{
+		"a part is missing": func() error { _, err := publishImage(t.Context(), image, digits("c"), broken); return err },
+		"interrupted":       func() error { _, err := publishImage(stopped, image, digits("c"), p); return err },
+	} {
+		if err := try(); err == nil {
+			t.Errorf("%s: an image was made", name)
+		}
+		after, err := fileDigest(image)
+		if _, left := os.Lstat(image + ".new"); after != before || err != nil || !os.IsNotExist(left) {
+			t.Errorf("%s: the image was %s and is %s (%v); %s.new: %v", name, before, after, err, image, left)
+		}
+	}
 }
 
 // wantFolderForgotten wants what cannot be read to mean no more than a new folder.

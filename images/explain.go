@@ -19,6 +19,9 @@ func (b *builder) why(s stageID, cached bool) []string {
 		return []string{"no build of this folder needed it before"}
 	}
 	lines := differences(last, s.inputs, b.owner)
+	if len(lines) == 0 && !cached && s.name == diskName {
+		return []string{"the image is not in its place, or was written to"}
+	}
 	if len(lines) == 0 && !cached {
 		return []string{"it was not in the cache any more"}
 	}

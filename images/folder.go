@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,6 +28,7 @@ type folder struct {
 // it changes Modified, and one that hides this changes Changed, which no program
 // can set.
 type published struct {
+	Key      string `json:"key"` // of its inputs
 	SHA256   string `json:"sha256"`
 	Device   uint64 `json:"device"`
 	Inode    uint64 `json:"inode"`
@@ -71,19 +70,20 @@ func (f folder) remember() error {
 	return renameio.WriteFile(f.file, b, 0o644)
 }
 
-// stateOf is an image's state now; its content is what the caller knows.
-func stateOf(image, sha256 string) (published, error) {
+// stateOf is an image's state now; its key and its content are what the caller
+// knows.
+func stateOf(image, key, sha256 string) (published, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(image, &st); err != nil {
 		return published{}, &os.PathError{Op: "stat", Path: image, Err: err}
 	}
-	return published{sha256, st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
+	return published{key, sha256, st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}, nil
 }
 
-// is reports whether the image that was published is there, untouched, and has
-// this content.
-func (p published) is(image, sha256 string) bool {
-	now, err := stateOf(image, sha256)
+// is reports whether the image that was published is there, untouched, and was
+// made from these inputs.
+func (p published) is(image, key string) bool {
+	now, err := stateOf(image, key, p.SHA256)
 	return err == nil && now == p
 }
 
@@ -91,23 +91,3 @@ func (p published) is(image, sha256 string) bool {
 // a change in the next moment has another time whatever the clock of the file
 // system ticks in: FAT has 2 s.
 const back = 10 * time.Second
-
-// publishImage puts an image into its folder in one step.
-func publishImage(from, image, sha256 string) (published, error) {
-	next := image + ".new"
-	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return published{}, err
-	}
-	if err := reflink(from, next); err != nil {
-		return published{}, fmt.Errorf("write %s: %w", image, err)
-	}
-	then := time.Now().Add(-back)
-	err := os.Chtimes(next, then, then)
-	if err == nil {
-		err = os.Rename(next, image)
-	}
-	if err != nil {
-		return published{}, errors.Join(err, os.Remove(next))
-	}
-	return stateOf(image, sha256)
-}

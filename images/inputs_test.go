@@ -46,7 +46,7 @@ func stageKeys(t *testing.T, plan layers.Plan, lock Lock, f facts) map[string]st
 		t.Fatal(err)
 	}
 	keys := map[string]string{}
-	for _, s := range []stageID{r.base, r.tools, r.compiler, r.ignition, r.initrd, r.initramfs, r.root, r.diskStage(r.root.key())} {
+	for _, s := range []stageID{r.base, r.tools, r.boot, r.compiler, r.ignition, r.initrd, r.initramfs, r.root, r.diskStage(r.root.key())} {
 		keys[s.name] = s.key()
 	}
 	return keys
@@ -317,7 +317,7 @@ func TestKeysFollowTheLock(t *testing.T) {
 		want   string
 	}{
 		"a package of the image":  {newer(TreeImage), all},
-		"a tool":                  {newer(TreeTools), "disk root tools"},
+		"a tool":                  {newer(TreeTools), "boot disk root tools"},
 		"a package of the initrd": {newer(TreeInitrd), "disk initramfs initrd"},
 		// What it makes is in the lock by its digest: nothing else depends on it.
 		"the compiler":        {newer(TreeCompiler), "compiler ignition"},

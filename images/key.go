@@ -76,7 +76,7 @@ func (s stageID) key() string { return s.inputs.key(s.name) }
 // recipe is what an image is made of: a pure function of its plan, its lock and
 // two facts about this build. The disk is apart: it depends on the root hash.
 type recipe struct {
-	base, tools, compiler, ignition, initrd, initramfs, contents, root stageID
+	base, tools, boot, compiler, ignition, initrd, initramfs, contents, root stageID
 
 	lock      Lock
 	slot      int64
@@ -102,10 +102,19 @@ func newRecipe(plan layers.Plan, lock Lock, f facts) (recipe, error) {
 		lock: lock, slot: plan.Site.SlotBytes, arguments: plan.Image.KernelArguments,
 		config: fmt.Sprintf("%x", sha256.Sum256(config.JSON)), facts: f,
 	}
+	r.boot = r.bootStage()
 	r.initramfs = r.initramfsStage(f)
 	r.contents = r.contentsStage(f)
 	r.root = r.rootStage(plan, config, f)
 	return r, nil
+}
+
+// bootStage is what GRUB's modules become.
+func (r recipe) bootStage() stageID {
+	in := inputs{}
+	in.add("stage tools", r.tools.key())
+	in.add("Ingot's own steps", fmt.Sprintf("%q %q", grubImages, grubModules))
+	return stageID{"boot", in}
 }
 
 // treeStage is a tree that is not shipped.
@@ -246,6 +255,8 @@ func (in inputs) addConfig(config []byte) {
 	}
 }
 
+const diskName = "disk"
+
 // diskStage covers what this program itself writes, too: another version of it
 // must not find this one's disk.
 func (r recipe) diskStage(rootHash string) stageID {
@@ -256,12 +267,13 @@ func (r recipe) diskStage(rootHash string) stageID {
 	in.add("stage initramfs", r.initramfs.key())
 	in.add("stage base", r.base.key())
 	in.add("stage tools", r.tools.key())
+	in.add("stage boot", r.boot.key())
 	for _, argument := range r.arguments {
 		in.add("kernel argument "+argument, argument)
 	}
-	in.add("Ingot's own steps", fmt.Sprintf("%q %q", espFiles(bootCode{}, "", nil, nil, nil), grubModules))
+	in.add("Ingot's own steps", fmt.Sprintf("%q", espFiles(bootCode{}, "", nil, nil, nil)))
 	in.add(wholeBoot, []any{newLayout(rootHash, r.slot, 0).table, string(slotCfg(rootHash, r.arguments))})
-	return stageID{"disk", in}
+	return stageID{diskName, in}
 }
 
 // wholeBoot is an input that says no more than the others of a disk.

@@ -295,7 +295,7 @@ func TestKeysCoverThisProgram(t *testing.T) {
 		{r.ignition, []string{"ignition"}, []string{"Ignition's version", "Ignition's go.mod and go.sum", "linker flags", "stage compiler"}},
 		{r.initramfs, []string{"initrd"}, []string{"dracut module's module-setup.sh", "stage base", "stage initrd"}},
 		{r.root, []string{"seal"}, []string{wholeConfig, "presets", "unit a.service", "file /etc/b", "stage base", "stage tools"}},
-		{r.diskStage(digits("a")), nil, []string{"Ingot's own steps", wholeBoot, "kernel argument quiet", "stage tools", "stage base", "stage initramfs"}},
+		{r.diskStage(digits("a")), nil, []string{"Ingot's own steps", wholeBoot, "kernel argument quiet", "stage tools", "stage boot", "stage base", "stage initramfs"}},
 	} {
 		if tc.scripts != nil {
 			in := inputs{}

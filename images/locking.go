@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ingot/fault"
 	"ingot/layers"
 )
@@ -178,31 +180,43 @@ func samePackages(a, b Lock) bool { return reflect.DeepEqual(a.Trees, b.Trees) &
 // accounts that maintainer scripts made, and the digest of Ignition. The stages
 // stay in the cache.
 func (b *builder) complete(ctx context.Context, lock, old Lock) (Lock, error) {
-	var err error
+	lock.Ignition = ""
+	group, ctx := errgroup.WithContext(ctx)
+	digest, made := "", lock
+	group.Go(func() (err error) {
+		digest, err = b.ignitionDigest(ctx, lock)
+		return err
+	})
 	if samePackages(old, lock) && old.Epoch > 0 {
-		lock.Epoch, lock.Accounts = old.Epoch, old.Accounts // the same packages make the same
-	} else if lock, err = b.clockAndAccounts(ctx, lock); err != nil {
-		return Lock{}, err
+		made.Epoch, made.Accounts = old.Epoch, old.Accounts // the same packages make the same
+	} else {
+		group.Go(func() (err error) {
+			made, err = b.clockAndAccounts(ctx, lock)
+			return err
+		})
 	}
-	return b.ignitionDigest(ctx, lock)
+	err := group.Wait()
+	made.Ignition = digest
+	return made, err
 }
 
 // ignitionDigest builds Ignition: what comes out is known only then.
-func (b *builder) ignitionDigest(ctx context.Context, lock Lock) (Lock, error) {
+func (b *builder) ignitionDigest(ctx context.Context, lock Lock) (string, error) {
 	toolchain, err := goEnv(ctx, "GOVERSION")
 	if err != nil {
-		return Lock{}, err
+		return "", err
 	}
-	lock.Ignition = ""
 	unnamed := ignitionStage(lock, toolchain)
 	program, err := b.ignition(ctx, lock, unnamed)
 	if err != nil {
-		return Lock{}, err
+		return "", err
 	}
-	if lock.Ignition, err = fileDigest(filepath.Join(program, ignitionFile)); err != nil {
-		return Lock{}, err
+	digest, err := fileDigest(filepath.Join(program, ignitionFile))
+	if err != nil {
+		return "", err
 	}
-	return lock, b.opts.Cache.alias("ignition", unnamed.key(), ignitionStage(lock, "").key())
+	lock.Ignition = digest
+	return digest, b.opts.Cache.alias("ignition", unnamed.key(), ignitionStage(lock, "").key())
 }
 
 // clockAndAccounts makes the base tree and looks.

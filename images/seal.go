@@ -53,10 +53,14 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees,
 		if err != nil {
 			return errors.Join(refusals(filepath.Join(dir, "refused"), t.base, plan), err)
 		}
-		if err := refuseSecrets(filepath.Join(dir, "layers.tar"), plan); err != nil {
-			return err
+		// Half a second of writing, beside what reads it.
+		written := make(chan error, 1)
+		go func() { written <- syncFile(filepath.Join(dir, "root.erofs")) }()
+		err = refuseSecrets(filepath.Join(dir, "layers.tar"), plan)
+		if err == nil {
+			err = b.finishRoot(ctx, dir, key, t.tools)
 		}
-		return b.finishRoot(ctx, dir, key, t.tools)
+		return errors.Join(err, <-written)
 	})
 	if err != nil {
 		return sealed{}, err

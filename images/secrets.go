@@ -9,12 +9,15 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// secretShape is something that must never be in an image.
+// secretShape is something that must never be in an image. What has none of its
+// marks cannot match, and looking for those is a hundred times faster.
 type secretShape struct {
 	what    string
+	marks   []string
 	pattern *regexp.Regexp
 }
 
@@ -23,18 +26,23 @@ type secretShape struct {
 var secretShapes = []secretShape{
 	// Behind the armour come header lines (RFC 1421, OpenPGP) and the key; in
 	// JSON the line ends are written \n.
-	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z-]+: .*(?:\s|\\[nr])+)*[A-Za-z0-9+/=]{16}`)},
-	{"a PuTTY private key", regexp.MustCompile(`(?m)^PuTTY-User-Key-File-\d: `)},
-	{"an age secret key", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)},
-	{"a WireGuard private key", regexp.MustCompile(`(?mi)^[\s{,-]*"?(?:private_?key|preshared_?key)"?\s*[=:]\s*"?[A-Za-z0-9+/]{43}=`)},
-	{"an AWS access key", regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)},
-	{"a GitHub token", regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{36}\b|\bgithub_pat_[A-Za-z0-9_]{60}`)},
-	{"a GitLab token", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20}`)},
-	{"a Slack token", regexp.MustCompile(`\bxox[abprs]-[A-Za-z0-9-]{20}`)},
-	{"an API key", regexp.MustCompile(`\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{40}`)},
-	{"a Google API key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
-	{"a DigitalOcean token", regexp.MustCompile(`\bdo[opr]_v1_[0-9a-f]{64}`)},
-	{"a password hash", regexp.MustCompile(`(?m)^[a-z_][a-z0-9_-]*:\$[0-9a-z]+\$[^:]{8}`)},
+	{"a private key", []string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z-]+: .*(?:\s|\\[nr])+)*[A-Za-z0-9+/=]{16}`)},
+	{"a PuTTY private key", []string{"PuTTY-User-Key-File-"}, regexp.MustCompile(`(?m)^PuTTY-User-Key-File-\d: `)},
+	{"an age secret key", []string{"AGE-SECRET-KEY-1"}, regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{20}`)},
+	// Whatever its case, a key is 32 bytes in base64, and ends so.
+	{"a WireGuard private key", []string{"="}, regexp.MustCompile(`(?mi)^[\s{,-]*"?(?:private_?key|preshared_?key)"?\s*[=:]\s*"?[A-Za-z0-9+/]{43}=`)},
+	{"an AWS access key", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b`)},
+	{"a GitHub token", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"}, regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{36}\b|\bgithub_pat_[A-Za-z0-9_]{60}`)},
+	{"a GitLab token", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20}`)},
+	{"a Slack token", []string{"xox"}, regexp.MustCompile(`\bxox[abprs]-[A-Za-z0-9-]{20}`)},
+	{"an API key", []string{"sk-"}, regexp.MustCompile(`\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{40}`)},
+	{"a Google API key", []string{"AIza"}, regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
+	{"a DigitalOcean token", []string{"_v1_"}, regexp.MustCompile(`\bdo[opr]_v1_[0-9a-f]{64}`)},
+	{"a password hash", []string{":$"}, regexp.MustCompile(`(?m)^[a-z_][a-z0-9_-]*:\$[0-9a-z]+\$[^:]{8}`)},
+}
+
+func (s secretShape) in(content []byte) bool {
+	return slices.ContainsFunc(s.marks, func(mark string) bool { return bytes.Contains(content, []byte(mark)) }) && s.pattern.Match(content)
 }
 
 // secret is a find: never its content, only where and what.
@@ -55,7 +63,7 @@ var (
 // findSecret says what a file's content must not hold, "" when nothing.
 func findSecret(name string, content []byte) string {
 	for _, s := range secretShapes {
-		if s.pattern.Match(content) {
+		if s.in(content) {
 			return s.what
 		}
 	}

@@ -33,10 +33,10 @@ type used struct {
 // when none has, the name of the place otherwise.
 func (b *builder) pull(ctx context.Context, s stageID, dir string) (string, error) {
 	for _, place := range b.opts.Sharing.From {
-		if b.broken[place.String()] {
+		if b.isBroken(place) {
 			continue
 		}
-		b.progress(Progress{Stage: s.name + " from " + place.String()})
+		b.progress(Progress{Stage: s.name, Step: "from " + place.String()})
 		err := b.pullFrom(ctx, place, s, dir)
 		if err == nil {
 			return place.String(), nil
@@ -58,11 +58,19 @@ func (b *builder) failed(place share.Place, s stageID, err error) {
 		b.remark("WARNING: the stage %s in %s cannot be relied on and is made here: %v", s.name, place, err)
 	default:
 		b.remark("%s does not work and is left alone: %v", place, err)
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		if b.broken == nil {
 			b.broken = map[string]bool{}
 		}
 		b.broken[place.String()] = true
 	}
+}
+
+func (b *builder) isBroken(place share.Place) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.broken[place.String()]
 }
 
 func (b *builder) pullFrom(ctx context.Context, place share.Place, s stageID, dir string) error {
@@ -86,22 +94,14 @@ func (b *builder) pullFrom(ctx context.Context, place share.Place, s stageID, di
 	return checkPulled(s, dir)
 }
 
-// checkPulled compares what is known of a stage beforehand: a disk has its own
-// digest with it, and the lock names Ignition's.
+// checkPulled compares what is known of a stage beforehand: the lock names
+// Ignition's digest.
 func checkPulled(s stageID, dir string) error {
-	switch s.name {
-	case "disk":
-		want, err := os.ReadFile(filepath.Join(dir, "sha256"))
-		if err != nil {
-			return fmt.Errorf("%w: %w", share.ErrRefused, err)
-		}
-		if got, err := fileDigest(filepath.Join(dir, ImageFile)); err != nil || got+"\n" != string(want) {
-			return errors.Join(fmt.Errorf("%w: its image has the SHA-256 %q, and it names %q", share.ErrRefused, got, want), err)
-		}
-	case "ignition":
-		if got, err := fileDigest(filepath.Join(dir, ignitionFile)); err != nil || s.inputs[lockedDigest] != `"`+got+`"` {
-			return errors.Join(fmt.Errorf("%w: its Ignition has the SHA-256 %q, and the lock names %s", share.ErrRefused, got, s.inputs[lockedDigest]), err)
-		}
+	if s.name != "ignition" {
+		return nil
+	}
+	if got, err := fileDigest(filepath.Join(dir, ignitionFile)); err != nil || s.inputs[lockedDigest] != `"`+got+`"` {
+		return errors.Join(fmt.Errorf("%w: its Ignition has the SHA-256 %q, and the lock names %s", share.ErrRefused, got, s.inputs[lockedDigest]), err)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (b *builder) push(ctx context.Context, epoch int64) {
 	for _, u := range b.used {
 		var lacking []share.Place
 		for _, place := range b.opts.Sharing.To {
-			if b.broken[place.String()] {
+			if b.isBroken(place) {
 				continue
 			}
 			has, err := place.Has(ctx, share.Entry{Stage: u.id.name, Key: u.id.key()})
@@ -134,14 +134,14 @@ func (b *builder) pushTo(ctx context.Context, places []share.Place, u used, epoc
 		return
 	}
 	defer done()
-	b.progress(Progress{Stage: "packing " + u.id.name})
+	b.progress(Progress{Stage: u.id.name, Step: "packing"})
 	layer, err := share.Compress(tmp, func(w io.Writer) error { return b.ns.pack(ctx, w, u.dir, epoch) })
 	if err != nil {
 		b.remark("the stage %s could not be shared: %v", u.id.name, err)
 		return
 	}
 	for _, place := range places {
-		b.progress(Progress{Stage: u.id.name + " to " + place.String()})
+		b.progress(Progress{Stage: u.id.name, Step: "to " + place.String()})
 		if err := place.Push(ctx, share.Entry{Stage: u.id.name, Key: u.id.key()}, layer, b.opts.Sharing.Sign); err != nil && ctx.Err() == nil {
 			b.failed(place, u.id, err)
 		}

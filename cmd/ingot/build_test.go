@@ -214,8 +214,8 @@ func TestBuild(t *testing.T) {
 	}
 	s := newServer(t)
 	t.Run("verifiers", s.verifiers)
-	t.Run("inspected", s.inspected)
 	t.Run("cached", s.cached)
+	t.Run("inspected", s.inspected)
 	t.Run("two at once", s.twoAtOnce)
 	t.Run("reproducible", s.reproducible)
 	t.Run("secrets", s.secrets)
@@ -224,12 +224,17 @@ func TestBuild(t *testing.T) {
 	t.Run("interrupted", s.interrupted)
 }
 
-// cached: nothing changed, nothing is redone; and only what depends on a
-// changed line is.
+// cached: nothing changed, nothing is redone; and an image that was written to is
+// put right.
 func (s server) cached(t *testing.T) {
 	r := built(t, finish(t, ingot(t, s.cache, "build", "--json", s.dir)))
 	if len(r.Stages) < 6 || len(redone(r)) > 0 || r.SHA256 != s.result.SHA256 || r.RootHash != s.result.RootHash {
 		t.Errorf("a second build redid %q of %d stages; sha256 %s, want %s", redone(r), len(r.Stages), r.SHA256, s.result.SHA256)
+	}
+	flip(t, s.result.Image, s.result.Bytes/2)
+	r = built(t, finish(t, ingot(t, s.cache, "build", "--json", s.dir)))
+	if !slices.Equal(redone(r), []string{"disk"}) || r.SHA256 != s.result.SHA256 {
+		t.Errorf("of an image that was written to a build redid %q and made sha256 %s, want %s", redone(r), r.SHA256, s.result.SHA256)
 	}
 	wantOutputs(t, filepath.Join(s.dir, "build"), ".lock", "image.raw", "instance.ign", "provenance.json", "sbom.cdx.json", "sbom.spdx.json")
 }

@@ -18,6 +18,7 @@ type console struct {
 
 	mu         sync.Mutex // guards the progress line
 	unfinished bool       // it is on the terminal
+	running    []string   // stages
 }
 
 // remark says something by the way.

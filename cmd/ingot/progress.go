@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/term"
 
@@ -16,16 +18,26 @@ func (c *console) progress(p images.Progress) {
 		return
 	}
 	switch {
-	case p.Done && p.Cached:
-		c.line(true, "%-12s cached", p.Stage)
-	case p.Done && p.From != "":
-		c.line(true, "%-12s %.1f s from %s", p.Stage, p.Seconds, p.From)
-	case p.Done:
-		c.line(true, "%-12s %.1f s", p.Stage, p.Seconds)
 	case p.Of > 0:
 		c.line(p.Bytes == p.Of, "%-12s %s of %s", p.Stage, size(p.Bytes), size(p.Of))
+		return
+	case p.Step != "":
+		c.line(false, "%s", strings.TrimSpace(p.Stage+" "+p.Step))
+		return
+	case !p.Done:
+		c.running = append(c.running, p.Stage)
+	case p.Cached:
+		c.line(true, "%-12s cached", p.Stage)
+	case p.From != "":
+		c.line(true, "%-12s %.1f s from %s", p.Stage, p.Seconds, p.From)
 	default:
-		c.line(false, "%-12s …", p.Stage)
+		c.line(true, "%-12s %.1f s", p.Stage, p.Seconds)
+	}
+	if p.Done {
+		c.running = slices.DeleteFunc(c.running, func(stage string) bool { return stage == p.Stage })
+	}
+	if len(c.running) > 0 {
+		c.line(false, "%s …", strings.Join(c.running, ", "))
 	}
 }
 
