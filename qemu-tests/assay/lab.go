@@ -90,10 +90,13 @@ type BootOptions struct {
 	SMBIOS  []string // values of -smbios: the provider the machine takes itself for
 	Reboots bool
 	// The machine's hardware, where it is not the usual: the time of its clock,
-	// its memory, the size of its disk in bytes, and an overlay to go on with.
+	// its memory, the size of its disk in bytes and what it hangs on, its network
+	// card as QEMU calls it, and an overlay to go on with.
 	Clock     time.Time
 	MemoryMiB int
 	DiskBytes int64
+	Bus       vm.Bus
+	NIC       string
 	Overlay   string
 }
 
@@ -120,9 +123,9 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 	}
 	cfg := vm.Config{
 		Kernel:    o.Kernel,
-		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: cmp.Or(o.DiskBytes, diskBytes),
+		Toolchain: l.Toolchain, Accel: l.Accel, Firmware: o.Firmware, Disk: o.Image, DiskBytes: cmp.Or(o.DiskBytes, diskBytes), Bus: o.Bus,
 		Clock: o.Clock, MemoryMiB: o.MemoryMiB, Overlay: o.Overlay,
-		Net: l.Machine.QEMUArgs(), ExtraDisks: o.Disks, SMBIOS: o.SMBIOS, Dir: dir, Reboots: o.Reboots,
+		Net: l.Machine.QEMUArgs(o.NIC), ExtraDisks: o.Disks, SMBIOS: o.SMBIOS, Dir: dir, Reboots: o.Reboots,
 	}
 	if o.Instance != nil {
 		file := filepath.Join(dir, "instance.ign")
@@ -143,7 +146,7 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 // resume goes on from a snapshot, whose overlay was copied to disk.
 func (l *Lab) resume(ctx context.Context, s Saved, disk string) (*Booted, error) {
 	cfg := s.booted.cfg
-	cfg.Net, cfg.Dir, cfg.Overlay, cfg.Snapshot = l.Machine.QEMUArgs(), l.dir, disk, snapshotName
+	cfg.Net, cfg.Dir, cfg.Overlay, cfg.Snapshot = l.Machine.QEMUArgs(""), l.dir, disk, snapshotName
 	b := &Booted{lab: l, id: s.booted.id, Since: time.Now(), mark: l.Internet.Mark(), cfg: cfg}
 	var err error
 	b.VM, err = vm.Start(ctx, cfg)

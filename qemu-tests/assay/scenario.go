@@ -54,7 +54,7 @@ type scene struct {
 // allScenarios are those of the suite verdict.Full, the longest first.
 func allScenarios() []scenario {
 	var list []scenario
-	for _, part := range [][]scenario{powerScenarios(), bootScenarios(), sourceScenarios(), runningScenarios(), bitScenarios()} {
+	for _, part := range [][]scenario{powerScenarios(), bootScenarios(), hardwareScenarios(), sourceScenarios(), runningScenarios(), bitScenarios()} {
 		list = append(list, part...)
 	}
 	return list

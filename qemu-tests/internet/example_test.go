@@ -45,7 +45,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	m.LoseOffers(2)
-	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-m", "512", "-nographic", "disk.img"}, m.QEMUArgs()...)...)
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-m", "512", "-nographic", "disk.img"}, m.QEMUArgs("")...)...)
 	if err := qemu.Start(); err != nil {
 		log.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package internet
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -292,12 +293,13 @@ func eui64(prefix netip.Addr, mac net.HardwareAddr) netip.Addr {
 func (m *Machine) Socket() string { return m.socket }
 
 // QEMUArgs returns the arguments that give a QEMU this machine's NIC. Without
-// an option ROM the BIOS does not try to boot from the network.
-func (m *Machine) QEMUArgs() []string {
+// an option ROM the BIOS does not try to boot from the network. The card is
+// virtio-net-pci when nic is empty.
+func (m *Machine) QEMUArgs(nic string) []string {
 	socket := strings.ReplaceAll(m.socket, ",", ",,")
 	return []string{
 		"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path=" + socket,
-		"-device", "virtio-net-pci,netdev=net0,romfile=,mac=" + m.opts.MAC.String(),
+		"-device", cmp.Or(nic, "virtio-net-pci") + ",netdev=net0,romfile=,mac=" + m.opts.MAC.String(),
 	}
 }
 

@@ -232,7 +232,7 @@ func TestQEMUArgs(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	_, m := newInternet(t, Options{Dir: dir}, MachineOptions{MAC: net.HardwareAddr{0x52, 0x54, 0, 1, 2, 3}})
-	got := strings.Join(m.QEMUArgs(), " ")
+	got := strings.Join(m.QEMUArgs(""), " ")
 	want := "-netdev stream,id=net0,server=off,addr.type=unix,addr.path=" + strings.ReplaceAll(dir, ",", ",,") + "/nic1" +
 		" -device virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:01:02:03"
 	if got != want {

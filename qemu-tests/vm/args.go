@@ -117,13 +117,13 @@ func (c Config) kernelArgs() []string {
 }
 
 func (c Config) diskArgs(f files) []string {
-	args := diskDevice(overlayDisk(diskNode, f.overlay, c.Disk, Raw), 0)
+	args := diskDevice(buses[c.Bus], overlayDisk(diskNode, f.overlay, c.Disk, Raw), 0)
 	for i, d := range c.ExtraDisks {
 		node := writableDisk(extraNode(i), d.Path, d.Format)
 		if d.Overlay {
 			node = overlayDisk(extraNode(i), f.extra[i], d.Path, d.Format)
 		}
-		args = append(args, diskDevice(node, i+1)...)
+		args = append(args, diskDevice(buses[VirtioBlk], node, i+1)...)
 	}
 	return args
 }
@@ -131,11 +131,12 @@ func (c Config) diskArgs(f files) []string {
 func extraNode(i int) string { return fmt.Sprintf("disk%d", i+1) }
 
 // diskDevice takes boot indices from 1: a caller's -kernel has 0.
-func diskDevice(node blockNode, n int) []string {
-	return []string{
-		"-blockdev", node.arg(),
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d", node.NodeName, n+1),
+func diskDevice(bus []string, node blockNode, n int) []string {
+	args := []string{"-blockdev", node.arg()}
+	for _, controller := range bus[:len(bus)-1] {
+		args = append(args, "-device", controller)
 	}
+	return append(args, "-device", fmt.Sprintf("%s,drive=%s,bootindex=%d", bus[len(bus)-1], node.NodeName, n+1))
 }
 
 // injectionArgs is what the host tells the guest: the instance config and the

@@ -40,7 +40,7 @@ func TestCommandLine(t *testing.T) {
 		{"default", Config{Accel: tcg, Disk: "/img/openclaw.raw", Dir: "/run/a"}},
 		{"everything", Config{
 			Accel: kvm, Firmware: UEFI, CPUs: 4, MemoryMiB: 384, Reboots: true, Clock: time.Date(2001, 1, 2, 3, 4, 5, 0, time.UTC),
-			Disk: "/img/a, b.raw", DiskBytes: 8 << 30, Dir: "/run/it's, here",
+			Disk: "/img/a, b.raw", DiskBytes: 8 << 30, Bus: PVSCSI, Dir: "/run/it's, here",
 			ExtraDisks: []ExtraDisk{{Path: "/img/var.raw"}, {Path: "/img/old.qcow2", Format: QCOW2, Overlay: true}},
 			Net:        []string{"-netdev", "stream,id=net0,server=off,addr.type=unix,addr.path=/run/net", "-device", "virtio-net-pci,netdev=net0,romfile="},
 			FwCfg:      map[string]string{"opt/z": "/f/z", "opt/com.coreos/config": "/f/a, b.ign"},

@@ -19,6 +19,30 @@ const (
 	UEFI Firmware = "uefi"
 )
 
+// Bus is what the first disk hangs on.
+type Bus string
+
+// The buses that providers have, and one that none has: SeaBIOS boots from it,
+// and Debian's cloud kernel has no driver.
+const (
+	VirtioBlk  Bus = "virtio-blk"
+	VirtioSCSI Bus = "virtio-scsi"
+	NVMe       Bus = "nvme"
+	AHCI       Bus = "ahci"
+	PVSCSI     Bus = "pvscsi" // VMware's
+	LSI        Bus = "lsi"    // LSI Logic 53C895A
+)
+
+// buses are the arguments of each, with the disk's own at the end.
+var buses = map[Bus][]string{
+	VirtioBlk:  {"virtio-blk-pci"},
+	VirtioSCSI: {"virtio-scsi-pci,id=bus0", "scsi-hd,bus=bus0.0"},
+	NVMe:       {"nvme,serial=ingot"},
+	AHCI:       {"ich9-ahci,id=bus0", "ide-hd,bus=bus0.0"},
+	PVSCSI:     {"pvscsi,id=bus0", "scsi-hd,bus=bus0.0"},
+	LSI:        {"lsi53c895a,id=bus0", "scsi-hd,bus=bus0.0"},
+}
+
 // Format is how a disk file is to be read.
 type Format string
 
@@ -50,6 +74,7 @@ type Config struct {
 	// DiskBytes is the size the machine sees, at least that of Disk. Zero is
 	// the size of Disk.
 	DiskBytes int64
+	Bus       Bus // VirtioBlk when empty
 	// Overlay is an existing overlay of Disk to go on with, from
 	// [VM.Overlay] of a machine that has ended. Empty: a fresh one.
 	Overlay string
@@ -108,6 +133,9 @@ func (c Config) complete() (Config, error) {
 	if c.Firmware == "" {
 		c.Firmware = BIOS
 	}
+	if c.Bus == "" {
+		c.Bus = VirtioBlk
+	}
 	if c.CPUs == 0 {
 		c.CPUs = defaultCPUs
 	}
@@ -130,6 +158,9 @@ func (c Config) check() error {
 	}
 	if c.Firmware != BIOS && c.Firmware != UEFI {
 		errs = append(errs, fmt.Errorf("unknown firmware %q: use %s or %s", c.Firmware, BIOS, UEFI))
+	}
+	if _, ok := buses[c.Bus]; !ok {
+		errs = append(errs, fmt.Errorf("unknown bus %q of the disk: use one of %q", c.Bus, slices.Sorted(maps.Keys(buses))))
 	}
 	if c.CPUs < 0 || c.MemoryMiB < 0 || c.DiskBytes < 0 {
 		errs = append(errs, errors.New("processors, memory and disk size must not be negative"))
