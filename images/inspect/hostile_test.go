@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -276,6 +277,17 @@ func TestListRootIsBounded(t *testing.T) {
 	_, err := listRoot(section(b), &size)
 	if changed == 0 || err == nil || !strings.Contains(err.Error(), "folders more than 100 deep") {
 		t.Errorf("with %d folders that lead to the root: %v", changed, err)
+	}
+}
+
+// TestCheckFAT: a sparse file may be as large as it likes, and so its table.
+func TestCheckFAT(t *testing.T) {
+	t.Parallel()
+	boot := read(t, newDisk(t), espAt, sectorSize)
+	binary.LittleEndian.PutUint32(boot[36:], maxFAT/sectorSize+1)
+	err := checkFAT(io.NewSectionReader(bytes.NewReader(boot), 0, 1<<40))
+	if err == nil || !strings.Contains(err.Error(), "larger than the partition or 4194304 bytes") {
+		t.Error(err)
 	}
 }
 
