@@ -203,6 +203,19 @@ func TestOffline(t *testing.T) {
 	}
 }
 
+// TestOfflineWithoutDates: where no record says when it was changed, nothing is said.
+func TestOfflineWithoutDates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, ecosystem := range []string{"Debian", "Go"} {
+		writeFile(t, filepath.Join(dir, ecosystem, "x.json"), `{"id": "X-1"}`)
+	}
+	_, err := Run(t.Context(), bill(), Offline{Dir: dir, Newest: func(e string, at time.Time) { t.Errorf("%s is of %s", e, at) }}, nil, time.Time{})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // writeDatabase writes the records of an ecosystem into an archive or a folder.
 func writeDatabase(t *testing.T, place string, folder bool, ecosystem string) {
 	t.Helper()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/github/go-spdx/v2/spdxexp"
+
 	"ingot/images/inspect"
 	"ingot/images/sbom"
 )
@@ -30,6 +32,18 @@ func (s server) inspected(t *testing.T) {
 		t.Errorf("%d packages, %d files, %d units, ports %v", len(image.Packages), len(image.Files), len(image.Units), image.Ports)
 	}
 
+	bill, err := image.Bill()
+	if err != nil || len(bill.Components) < 200 {
+		t.Errorf("%d components are listed in the image: %v", len(bill.Components), err)
+	}
+	for _, c := range bill.Components {
+		if ok, _ := spdxexp.ValidateLicenses([]string{c.Licence}); !ok && c.Licence != "" {
+			t.Errorf("%s has the licence %q, which SPDX does not know", c.Name, c.Licence)
+		}
+	}
+	if len(image.Kernel.Config) != 64 {
+		t.Errorf("the kernel's configuration has the digest %q", image.Kernel.Config)
+	}
 	s.scanned(t)
 	var d inspect.Diff
 	if out := look("diff", s.dir, s.result.Image, "--exit-code"); json.Unmarshal([]byte(out.stdout), &d) != nil || out.code != exitFine || !d.Same || !d.Alike() {
