@@ -342,7 +342,10 @@ func candidates(out string) map[string]string {
 			c := sbom.Component{Arch: f["Architecture"], Version: f["Version"]}
 			c.Source, c.SourceVersion = sourceOf(f)
 			name, version := c.Origin()
-			sources[name] = version
+			// Of one that has left a source, an older version may still be there.
+			if before, known := sources[name]; !known || compareVersions(before, version) < 0 {
+				sources[name] = version
+			}
 		}
 	}
 	return sources

@@ -197,6 +197,11 @@ Version: 6.12.120-1
 Architecture: amd64
 Source: linux-signed-amd64 (6.12.120+1)
 
+Package: linux-image-6.12.118+deb13-cloud-amd64
+Version: 6.12.118-1
+Architecture: amd64
+Source: linux-signed-amd64 (6.12.118+1)
+
 Package: adduser
 Version: 3.152
 Architecture: all

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,11 @@ import (
 // DescriptionFile says what an image was built from. It is in the image's
 // sbom.Folder.
 const DescriptionFile = "build.json"
+
+// billRules decide what is listed, with those of package sbom.
+//
+//go:embed bill.go
+var billRules string
 
 // bill is what the image holds, by file name: the same in the image and beside
 // it. Reading trees takes a second, so that what was read is a stage; writing it

@@ -38,15 +38,17 @@ func lockFor(plan layers.Plan) Lock {
 }
 
 // stageKeys are the keys of all stages. The root hash is that of the root's
-// inputs here, as it is in a build.
+// inputs here, as it is in a build, and the bill that the root holds follows
+// from the contents.
 func stageKeys(t *testing.T, plan layers.Plan, lock Lock, f facts) map[string]string {
 	t.Helper()
 	r, err := newRecipe(plan, lock, f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r = r.saying(map[string][]byte{"the bill": []byte(r.contents.key())})
 	keys := map[string]string{}
-	for _, s := range []stageID{r.base, r.tools, r.boot, r.compiler, r.ignition, r.initrd, r.initramfs, r.root, r.diskStage(r.root.key())} {
+	for _, s := range []stageID{r.base, r.tools, r.boot, r.compiler, r.ignition, r.initrd, r.initramfs, r.contents, r.root, r.diskStage(r.root.key())} {
 		keys[s.name] = s.key()
 	}
 	return keys
@@ -124,7 +126,7 @@ const sealedStages = "disk root"
 
 // otherPackages is what changes with the packages of the image: everything that
 // is made with or over the base.
-const otherPackages = "base disk initramfs root"
+const otherPackages = "base contents disk initramfs root"
 
 // options are another value for every option of the complete example, and the
 // stages that depend on it.
@@ -308,29 +310,33 @@ func TestKeysFollowTheLock(t *testing.T) {
 	t.Parallel()
 	plan := loadPlan(t, completeFolder(t))
 	before := stageKeys(t, plan, lockFor(plan), facts{})
-	const all = "base disk initramfs root"
 	newer := func(tree Tree) func(*Lock, *facts) {
 		return func(l *Lock, _ *facts) { l.Trees[tree][0].SHA256 = digits("f") }
+	}
+	newerGRUB := func(l *Lock, _ *facts) {
+		tools := l.Trees[TreeTools]
+		tools[slices.IndexFunc(tools, func(p Package) bool { return p.Name == "grub-efi-amd64-bin" })].SHA256 = digits("f")
 	}
 	for name, tc := range map[string]struct {
 		change func(*Lock, *facts)
 		want   string
 	}{
-		"a package of the image":  {newer(TreeImage), all},
+		"a package of the image":  {newer(TreeImage), otherPackages},
 		"a tool":                  {newer(TreeTools), "boot disk root tools"},
-		"a package of the initrd": {newer(TreeInitrd), "disk initramfs initrd"},
+		"the boot loader":         {newerGRUB, "boot contents disk root tools"}, // the image lists it
+		"a package of the initrd": {newer(TreeInitrd), "contents disk initramfs initrd root"},
 		// What it makes is in the lock by its digest: nothing else depends on it.
 		"the compiler":        {newer(TreeCompiler), "compiler ignition"},
 		"an audit tool":       {newer(TreeAudit), ""},
-		"Ignition":            {func(l *Lock, _ *facts) { l.Ignition = digits("f") }, "disk ignition initramfs root"},
-		"the clock":           {func(l *Lock, _ *facts) { l.Epoch++ }, all},
-		"the suite":           {func(l *Lock, _ *facts) { l.Suite = "forky" }, all},
-		"an account":          {func(l *Lock, _ *facts) { l.Accounts.Passwd = append(l.Accounts.Passwd, "x:x:9:9::/:/bin/sh") }, all},
-		"a group":             {func(l *Lock, _ *facts) { l.Accounts.Group[0] += "x" }, all},
+		"Ignition":            {func(l *Lock, _ *facts) { l.Ignition = digits("f") }, "contents disk ignition initramfs root"},
+		"the clock":           {func(l *Lock, _ *facts) { l.Epoch++ }, otherPackages},
+		"the suite":           {func(l *Lock, _ *facts) { l.Suite = "forky" }, otherPackages},
+		"an account":          {func(l *Lock, _ *facts) { l.Accounts.Passwd = append(l.Accounts.Passwd, "x:x:9:9::/:/bin/sh") }, otherPackages},
+		"a group":             {func(l *Lock, _ *facts) { l.Accounts.Group[0] += "x" }, otherPackages},
 		"the mirror":          {func(l *Lock, _ *facts) { l.Mirror = "http://mirror.example" }, ""},
 		"the names asked for": {func(l *Lock, _ *facts) { l.Requested = nil }, ""},
 		"a package's path":    {func(l *Lock, _ *facts) { l.Trees[TreeImage][0].Path = "debian/x.deb" }, ""},
-		"the agent":           {func(_ *Lock, f *facts) { f.agent = digits("f") }, "disk initramfs root"},
+		"the agent":           {func(_ *Lock, f *facts) { f.agent = digits("f") }, "contents disk initramfs root"},
 		"the compression":     {func(_ *Lock, f *facts) { f.compression = SmallCompression }, sealedStages},
 	} {
 		lock, f := lockFor(plan), facts{}

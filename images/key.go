@@ -177,7 +177,7 @@ func (r recipe) contentsStage(f facts) stageID {
 	in.add("Ignition", r.lock.Ignition)
 	in.add("ingot-agent", f.agent)
 	in.addPackages(bootPackages(r.lock))
-	in.add("Ingot's own steps", sbom.Rules)
+	in.add("Ingot's own steps", billRules+sbom.Rules)
 	return stageID{"contents", in}
 }
 

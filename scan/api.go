@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"osv.dev/bindings/go/api"
 	"osv.dev/bindings/go/osvdev"
-	"osv.dev/bindings/go/osvdevexperimental"
 
 	"ingot/fault"
 )
@@ -64,42 +64,73 @@ func (a API) affecting(ctx context.Context, targets []Target) ([][]*osvschema.Vu
 	if a.URL != "" {
 		client.BaseHostURL = a.URL
 	}
-	queries := make([]*api.Query, len(targets))
-	for i, t := range targets {
-		queries[i] = &api.Query{
-			Package: &osvschema.Package{Name: t.Name, Ecosystem: t.Ecosystem},
-			Param:   &api.Query_Version{Version: t.Version},
-		}
-	}
-	answer, err := osvdevexperimental.BatchQueryPaging(ctx, client, queries)
+	ids, err := names(ctx, client, targets)
 	if err != nil {
 		return nil, err
 	}
-	results := answer.GetResults()
-	if len(results) != len(targets) {
-		return nil, fmt.Errorf("it answered %d of %d questions", len(results), len(targets))
-	}
 	records := map[string]*osvschema.Vulnerability{}
-	for _, r := range results {
-		for _, v := range r.GetVulns() {
-			if !identifier.MatchString(v.GetId()) {
-				return nil, fmt.Errorf("it named a vulnerability %q, which is no name", v.GetId())
-			}
-			records[v.GetId()] = nil
-		}
+	for _, id := range slices.Concat(ids...) {
+		records[id] = nil
 	}
 	if err := a.fetch(ctx, client, records); err != nil {
 		return nil, err
 	}
 	list := make([][]*osvschema.Vulnerability, len(targets))
-	for i, r := range results {
-		for _, v := range r.GetVulns() {
-			if full := records[v.GetId()]; full.GetWithdrawn() == nil {
+	for i := range targets {
+		for _, id := range joined(ids[i], nil) {
+			if full := records[id]; full.GetWithdrawn() == nil {
 				list[i] = append(list[i], full)
 			}
 		}
 	}
 	return list, nil
+}
+
+// maxPages is far beyond what the service needs: a page has some thousand names.
+const maxPages = 100
+
+// names are those of the vulnerabilities of each target, of all pages. Not by
+// osvdevexperimental.BatchQueryPaging: an answer with too many results makes that
+// crash, in one with too few it misses some, and in pages without end it stays.
+func names(ctx context.Context, client *osvdev.OSVClient, targets []Target) ([][]string, error) {
+	ids := make([][]string, len(targets))
+	var queries []*api.Query
+	var asker []int // the targets of the queries
+	for i, t := range targets {
+		queries, asker = append(queries, &api.Query{
+			Package: &osvschema.Package{Name: t.Name, Ecosystem: t.Ecosystem},
+			Param:   &api.Query_Version{Version: t.Version},
+		}), append(asker, i)
+	}
+	for range maxPages {
+		answer, err := client.QueryBatch(ctx, queries)
+		if err != nil {
+			return nil, err
+		}
+		results := answer.GetResults()
+		if len(results) != len(queries) {
+			return nil, fmt.Errorf("it answered %d of %d questions", len(results), len(queries))
+		}
+		var more []*api.Query
+		var of []int
+		for n, r := range results {
+			for _, v := range r.GetVulns() {
+				if !identifier.MatchString(v.GetId()) {
+					return nil, fmt.Errorf("it named a vulnerability %q, which is no name", v.GetId())
+				}
+				ids[asker[n]] = append(ids[asker[n]], v.GetId())
+			}
+			if token := r.GetNextPageToken(); token != "" {
+				queries[n].PageToken = token
+				more, of = append(more, queries[n]), append(of, asker[n])
+			}
+		}
+		if len(more) == 0 {
+			return ids, nil
+		}
+		queries, asker = more, of
+	}
+	return nil, fmt.Errorf("its answer has more than %d pages", maxPages)
 }
 
 // fetch fills in the records.

@@ -177,6 +177,7 @@ func TestAPIFails(t *testing.T) {
 	text := func(text string) func(w http.ResponseWriter) {
 		return func(w http.ResponseWriter) { io.WriteString(w, text) }
 	}
+	page, asked := 0, 0
 	const advice = "try again later, or give a copy of its database with --offline"
 	for _, tc := range []struct {
 		name, path string
@@ -188,6 +189,21 @@ func TestAPIFails(t *testing.T) {
 		{"refused", "/v1/querybatch", func(w http.ResponseWriter) { http.Error(w, "no", 400) }, "400 Bad Request"},
 		{"no JSON", "/v1/querybatch", text("<html>"), "syntax error"},
 		{"half an answer", "/v1/querybatch", text(`{"results": [{}]}`), "answered 1 of 4 questions"},
+		{"too much of an answer", "/v1/querybatch", text(`{"results": [{}, {}, {}, {}, {"next_page_token": "x"}]}`), "answered 5 of 4 questions"},
+		{"half a page", "/v1/querybatch", func(w http.ResponseWriter) {
+			if page++; page == 1 {
+				io.WriteString(w, `{"results": [{"next_page_token": "x"}, {"next_page_token": "x"}, {}, {}]}`)
+			} else {
+				io.WriteString(w, `{"results": [{}]}`)
+			}
+		}, "answered 1 of 2 questions"},
+		{"pages without end", "/v1/querybatch", func(w http.ResponseWriter) {
+			answer := `{"results": [{"next_page_token": "x"}]}`
+			if asked++; asked == 1 {
+				answer = `{"results": [{"next_page_token": "x"}, {}, {}, {}]}`
+			}
+			io.WriteString(w, answer)
+		}, "more than 100 pages"},
 		{"a path for a name", "/v1/querybatch", text(`{"results": [{"vulns": [{"id": "../../x"}]}, {}, {}, {}]}`), `"../../x", which is no name`},
 		{"a record that is none", "/v1/vulns/GO-2026-0001", text("[]"), "GO-2026-0001: this is no record"},
 		{"another record", "/v1/vulns/GO-2026-0001", text(records["DSA-6001-1"]), `the answer is about "DSA-6001-1"`},

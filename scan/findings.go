@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/ossf/osv-schema/bindings/go/osvschema"
 )
@@ -74,8 +75,17 @@ func both(a, b Finding) Finding {
 		f.Severity = b.Severity
 	}
 	f.Score = max(a.Score, b.Score)
-	f.Fixed, f.Summary = cmp.Or(a.Fixed, b.Fixed), cmp.Or(a.Summary, b.Summary)
+	f.Summary = cmp.Or(a.Summary, b.Summary)
+	// Before the later of two fixes, a part of it is still there.
+	f.Fixed = cmp.Or(a.Fixed, b.Fixed)
+	if order, err := a.target().compare(f.Fixed, b.Fixed); err == nil && order < 0 {
+		f.Fixed = b.Fixed
+	}
 	return f
+}
+
+func (f Finding) target() Target {
+	return Target{Ecosystem: f.Ecosystem, Name: f.Package, Version: f.Version}
 }
 
 func (f Finding) names() []string { return append([]string{f.ID}, f.Aliases...) }
@@ -130,10 +140,11 @@ func firstSentence(details string) string {
 	return s
 }
 
-// printable is a text of others as it may be shown on a terminal.
+// printable is a text of others as it may be shown on a terminal: without what
+// moves the cursor or turns the direction of writing.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if !unicode.IsGraphic(r) {
 			return -1
 		}
 		return r

@@ -24,7 +24,7 @@ import (
 // or Debian.zip), or unpacked (Debian/*.json).
 type Offline struct {
 	Dir string
-	// Newest is told when the newest record of an ecosystem was changed.
+	// Newest is told when the newest record of an ecosystem was changed, where one says so.
 	Newest func(ecosystem string, t time.Time)
 }
 
@@ -75,7 +75,7 @@ func (o Offline) Affecting(ctx context.Context, targets []Target) ([][]*osvschem
 		if err != nil {
 			return nil, fault.Input(err)
 		}
-		if o.Newest != nil {
+		if o.Newest != nil && !newest.IsZero() {
 			o.Newest(ecosystem, newest)
 		}
 	}

@@ -174,7 +174,6 @@ func (r Report) Ignored() int {
 // packages that it has now.
 func (r Report) InArchive(now map[string]string) {
 	for i, f := range r.Findings {
-		t := Target{Ecosystem: f.Ecosystem, Name: f.Package}
 		has, known := now[f.Package]
 		if !known || !strings.HasPrefix(f.Ecosystem, "Debian:") {
 			continue
@@ -183,7 +182,7 @@ func (r Report) InArchive(now map[string]string) {
 		if f.Fixed == "" {
 			continue
 		}
-		if order, err := t.compare(has, f.Fixed); err != nil {
+		if order, err := f.target().compare(has, f.Fixed); err != nil {
 			r.Findings[i].InArchive = Unknown
 		} else if order >= 0 {
 			r.Findings[i].InArchive = Yes

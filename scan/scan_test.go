@@ -135,14 +135,39 @@ func TestAdvisoryOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestTwoFixes: what one record calls fixed, another still has.
+func TestTwoFixes(t *testing.T) {
+	t.Parallel()
+	target := Target{Ecosystem: "Go", Name: "example.org/mod", Version: "1.2.3"}
+	for _, fixed := range []string{"1.2.5", "1.2.10"} {
+		list, err := findings(target, []*vulnerability{
+			parsed(t, strings.Replace(records["GO-2026-0001"], "1.2.4", fixed, 1)), parsed(t, records["GHSA-aaaa-bbbb-cccc"]),
+		})
+		if err != nil || len(list) != 1 || list[0].Fixed != fixed {
+			t.Errorf("%+v (%v), want that it is fixed in %s", list, err, fixed)
+		}
+	}
+}
+
 func TestHostileTexts(t *testing.T) {
 	t.Parallel()
 	target := Target{Ecosystem: "Go", Name: "example.org/mod", Version: "1.2.3"}
 	v := parsed(t, records["GO-2026-0001"])
-	v.Summary = "a\x1b]0;x\x07b\u009bc\nd"
+	v.Summary = "a\x1b]0;x\x07b\u009bc\n\u202ed"
 	list, err := findings(target, []*vulnerability{v})
 	if err != nil || list[0].Summary != "a]0;xbcd" {
 		t.Errorf("%+v, %v", list, err)
+	}
+	for _, fixed := range []string{`1.2.4\u001b[2J`, `1.2.4-\u202e`} {
+		w := parsed(t, strings.ReplaceAll(records["GO-2026-0001"], "1.2.4", fixed))
+		if list, err := findings(target, []*vulnerability{w}); err == nil {
+			t.Errorf("an escape sequence is a version: %+v", list)
+		}
+		ssh := Target{Ecosystem: "Debian:13", Name: "openssh", Version: "1:10.0p1-7+deb13u1"}
+		w = parsed(t, strings.ReplaceAll(records["DEBIAN-CVE-2025-0001"], "1:10.0p1-7+deb13u2", fixed))
+		if list, err := findings(ssh, []*vulnerability{w}); err == nil {
+			t.Errorf("an escape sequence is a version: %+v", list)
+		}
 	}
 	v.Aliases = []string{"CVE-1\x1b[2J"}
 	if _, err := findings(target, []*vulnerability{v}); err == nil {
@@ -175,6 +200,19 @@ func TestOffline(t *testing.T) {
 		if newest["Debian:13"] != "2026-11-02" || newest["Go"] != "2026-11-03" {
 			t.Errorf("%s: the newest records are of %v", name, newest)
 		}
+	}
+}
+
+// TestOfflineWithoutDates: where no record says when it was changed, nothing is said.
+func TestOfflineWithoutDates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, ecosystem := range []string{"Debian", "Go"} {
+		writeFile(t, filepath.Join(dir, ecosystem, "x.json"), `{"id": "X-1"}`)
+	}
+	_, err := Run(t.Context(), bill(), Offline{Dir: dir, Newest: func(e string, at time.Time) { t.Errorf("%s is of %s", e, at) }}, nil, time.Time{})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -37,11 +37,11 @@ The exit code is 0 whether they differ or not; with --exit-code it is 1 when the
 		},
 		ValidArgsFunction: imageFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := c.look(cmd, args[0])
+			a, err := c.look(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			b, err := c.look(cmd, args[1])
+			b, err := c.look(cmd.Context(), args[1])
 			if err != nil {
 				return err
 			}

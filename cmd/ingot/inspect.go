@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ packages and files there are. Nothing of the build is asked, and nothing is boot
 		Args:              oneImage,
 		ValidArgsFunction: imageFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			image, err := c.look(cmd, args[0])
+			image, err := c.look(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -58,7 +59,7 @@ func imageFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDire
 }
 
 // look reads an image file, or that of a folder.
-func (c *console) look(cmd *cobra.Command, name string) (inspect.Image, error) {
+func (c *console) look(ctx context.Context, name string) (inspect.Image, error) {
 	file, err := imageOf(name)
 	if err != nil {
 		return inspect.Image{}, err
@@ -68,7 +69,7 @@ func (c *console) look(cmd *cobra.Command, name string) (inspect.Image, error) {
 		return inspect.Image{}, err
 	}
 	c.detail("reading %s", file)
-	return inspect.Read(cmd.Context(), file, cache)
+	return inspect.Read(ctx, file, cache)
 }
 
 // imageOf is the image file that an argument means.

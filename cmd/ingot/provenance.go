@@ -92,7 +92,8 @@ func ownRevision(commit string) *attest.Revision {
 
 // revisionOf is the commit of the repository that a folder is in, nil when it is
 // in none, git is not installed or does not trust the repository's owner. What is
-// ignored and the folder of the outputs do not make it dirty.
+// ignored and the folder of the outputs do not make it dirty, but that ingot.yaml
+// itself is ignored does. It does not depend on what the user has git show.
 func revisionOf(ctx context.Context, dir, out string) *attest.Revision {
 	id, err := git(ctx, dir, "rev-parse", "--verify", "HEAD")
 	if err != nil || !commitID.MatchString(id) {
@@ -102,7 +103,7 @@ func revisionOf(ctx context.Context, dir, out string) *attest.Revision {
 	if err != nil {
 		return nil
 	}
-	arguments := []string{"status", "--porcelain", "--", "."}
+	arguments := []string{"status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none", "--", "."}
 	if inside, err := filepath.Rel(dir, out); err == nil && filepath.IsLocal(inside) && inside != "." {
 		arguments = append(arguments, ":(exclude,literal)"+filepath.ToSlash(inside))
 	}
@@ -110,7 +111,8 @@ func revisionOf(ctx context.Context, dir, out string) *attest.Revision {
 	if err != nil {
 		return nil
 	}
-	return &attest.Revision{Commit: id, Dirty: changes != "", Folder: strings.TrimSuffix(folder, "/")}
+	_, untracked := git(ctx, dir, "ls-files", "--error-unmatch", "--", config.FileName)
+	return &attest.Revision{Commit: id, Dirty: changes != "" || untracked != nil, Folder: strings.TrimSuffix(folder, "/")}
 }
 
 // git asks Git about a repository, and writes nothing to it. Where this runs in a

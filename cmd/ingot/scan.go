@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ingot/config"
 	"ingot/fault"
 	"ingot/images"
 	"ingot/images/sbom"
@@ -34,7 +36,8 @@ func scanCommand(c *console) *cobra.Command {
 		Short: "Look up the known vulnerabilities of what an image holds",
 		Long: `Look up the known vulnerabilities of an image's Debian packages and Go modules in
 the database OSV. The folder DIR stands for its ingot.lock and what its last build
-wrote to build/` + sbom.CycloneDXFile + `; an image for the ` + sbom.CycloneDXFile + ` beside it.
+wrote to build/` + sbom.CycloneDXFile + `. Of an image, the list in it is read and
+nothing else; a name that ends in .json is such a list, one in .lock an ingot.lock.
 
 Exit code 1 says that something counts: as severe as --fail-on, and not in
 ` + scan.IgnoreFile + `.`,
@@ -77,7 +80,7 @@ func (c *console) scan(ctx context.Context, subject string, f scanFlags) error {
 	if f.offline != "" && f.url != "" {
 		return fault.Input(errors.New("--offline and --osv contradict each other; leave one out"))
 	}
-	s, err := c.subject(subject)
+	s, err := c.subject(ctx, subject)
 	if err != nil {
 		return err
 	}
@@ -118,32 +121,42 @@ type subject struct {
 }
 
 // subject finds out what a name stands for.
-func (c *console) subject(name string) (subject, error) {
+func (c *console) subject(ctx context.Context, name string) (subject, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return subject{}, fault.Input(fmt.Errorf("there is nothing to scan: %w", err))
 	}
+	s := subject{folder: filepath.Dir(name)}
 	switch {
 	case info.IsDir():
 		return c.folderSubject(name)
 	case filepath.Ext(name) == ".lock":
-		s, err := lockSubject(name)
-		if err == nil {
+		if s, err = lockSubject(name); err == nil {
 			c.remark("a lock does not name the modules of the Go programs; scan the folder or the image after a build")
 		}
 		return s, err
-	case filepath.Ext(name) != ".json":
-		name = filepath.Join(filepath.Dir(name), sbom.CycloneDXFile)
+	case filepath.Ext(name) == ".json":
+		s.bill, err = readBill(name)
+	default:
+		s.bill, err = c.imageBill(ctx, name)
 	}
-	bill, err := readBill(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return subject{}, fault.Input(fmt.Errorf("what the image holds is not known: %w; \"ingot build\" writes it beside the image, or scan ingot.lock", err))
-	}
-	s := subject{bill: bill, folder: filepath.Dir(name)}
-	if above := filepath.Join(s.folder, ".."); isFile(filepath.Join(above, "ingot.yaml")) {
+	if above := filepath.Join(s.folder, ".."); isFile(filepath.Join(above, config.FileName)) {
 		s.folder = above
 	}
 	return s, err
+}
+
+// imageBill is the list in an image.
+func (c *console) imageBill(ctx context.Context, file string) (sbom.Bill, error) {
+	image, err := c.look(ctx, file)
+	if err != nil {
+		return sbom.Bill{}, err
+	}
+	bill, err := image.Bill()
+	if err != nil {
+		return bill, fault.Input(fmt.Errorf("what %s holds is not known: %w", file, err))
+	}
+	return bill, nil
 }
 
 func lockSubject(file string) (subject, error) {
@@ -188,10 +201,21 @@ func inRoot(b sbom.Bill) []sbom.Component {
 
 func samePackage(a, b sbom.Component) bool { return a.Name == b.Name && a.SHA256 == b.SHA256 }
 
+// maxBill is a hundred times what a list has.
+const maxBill = 16 << 20
+
 func readBill(file string) (sbom.Bill, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return sbom.Bill{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxBill+1))
+	if err != nil {
+		return sbom.Bill{}, err
+	}
+	if len(text) > maxBill {
+		return sbom.Bill{}, fault.Input(fmt.Errorf("%s has more than %d MiB, which no list of Ingot's has", file, maxBill>>20))
 	}
 	bill, err := sbom.Read(text)
 	if err != nil {

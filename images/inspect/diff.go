@@ -17,6 +17,7 @@ type Diff struct {
 	// The lists are sorted by name, and empty when nothing of the kind changes.
 	Facts     []Change     `json:"facts"` // kernel, boot files, sizes, the seal
 	Arguments []Change     `json:"arguments"`
+	Config    []Change     `json:"kernel_config"` // when both have one
 	Packages  []Change     `json:"packages"`
 	Ports     []Change     `json:"ports"`
 	Sockets   []Change     `json:"sockets"`
@@ -56,8 +57,15 @@ type FileChange struct {
 // Compare says what changes from a to b.
 func Compare(a, b Image) Diff {
 	d := Diff{A: side(a), B: side(b), Same: a.SHA256 == b.SHA256}
+	if d.Same { // but for how the file system keeps them
+		b.DiskBytes = a.DiskBytes
+	}
 	d.Facts = changes(facts(a), facts(b))
 	d.Arguments = changes(arguments(a), arguments(b))
+	d.Config = []Change{}
+	if a.Kernel.Config != "" && b.Kernel.Config != "" {
+		d.Config = changes(a.Kernel.Options, b.Kernel.Options)
+	}
 	d.Packages = changes(table(a.Packages, packageRow), table(b.Packages, packageRow))
 	d.Ports = changes(table(a.Ports, portRow), table(b.Ports, portRow))
 	d.Sockets = changes(table(a.Sockets, socketRow), table(b.Sockets, socketRow))
@@ -70,7 +78,7 @@ func Compare(a, b Image) Diff {
 // Alike is true when the images differ in their bytes at most, and in nothing
 // that is looked at.
 func (d Diff) Alike() bool {
-	return len(d.Facts)+len(d.Arguments)+len(d.Packages)+len(d.Ports)+len(d.Sockets)+len(d.Units)+len(d.Users)+len(d.Files) == 0
+	return len(d.Facts)+len(d.Arguments)+len(d.Config)+len(d.Packages)+len(d.Ports)+len(d.Sockets)+len(d.Units)+len(d.Users)+len(d.Files) == 0
 }
 
 func side(i Image) Side { return Side{i.Path, i.SHA256, i.RootHash, i.Broken, i.DiskBytes} }
@@ -96,9 +104,6 @@ func facts(i Image) map[string]string {
 			m["ESP "+f.Path] = f.SHA256
 		}
 	}
-	for _, d := range i.Documents {
-		m["document "+d.Path] = d.SHA256
-	}
 	return m
 }
 
@@ -110,17 +115,13 @@ func amount(n int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }
 
-// arguments of the kernel by their names. Of consoles there are several.
+// arguments of the kernel by their names. Some, such as console, are there more
+// than once.
 func arguments(i Image) map[string]string {
-	m := map[string]string{}
-	for _, a := range i.Kernel.Arguments {
+	return table(i.Kernel.Arguments, func(a string) (string, string) {
 		name, value, _ := strings.Cut(a, "=")
-		if name == "console" {
-			name, value = a, ""
-		}
-		m[name] = cmp.Or(value, "set")
-	}
-	return m
+		return name, cmp.Or(value, "set")
+	})
 }
 
 func packageRow(p Package) (string, string) { return p.Name, p.Version }
@@ -162,10 +163,15 @@ func people(i Image) map[string]string {
 	return m
 }
 
+// table has the rows by their names. Several of one name are one, in their order:
+// none of them must hide another.
 func table[T any](list []T, row func(T) (name, value string)) map[string]string {
 	m := map[string]string{}
 	for _, v := range list {
 		name, value := row(v)
+		if m[name] != "" {
+			value = m[name] + "; " + value
+		}
 		m[name] = value
 	}
 	return m

@@ -19,7 +19,7 @@ func sample() Image {
 	}
 	return Image{
 		Path: "old.raw", SHA256: strings.Repeat("a", 64), Bytes: 3 << 30, DiskBytes: 100 << 20, RootBytes: 90 << 20, System: "Debian",
-		Kernel:   Kernel{Version: "6.12.1", SHA256: "k", Initrd: "i", Arguments: []string{"ro", "console=tty0", "console=ttyS0", "panic=10"}},
+		Kernel:   Kernel{Version: "6.12.1", SHA256: "k", Initrd: "i", Arguments: []string{"ro", "console=tty0", "console=ttyS0", "panic=10"}, Config: "c", Options: map[string]string{"CONFIG_A": "y", "CONFIG_B": "m", "CONFIG_C": "y"}},
 		Packages: []Package{{Name: "curl", Version: "8.1"}, {Name: "libssl3", Version: "3.5.1"}},
 		Ports:    []Port{{"tcp", "443", "internet", "web"}},
 		Sockets:  []Socket{{"ssh.socket", []string{"stream 22"}}},
@@ -38,7 +38,8 @@ func sample() Image {
 func changed() Image {
 	i := sample()
 	i.Path, i.SHA256, i.RootBytes = "new.raw", strings.Repeat("b", 64), 91<<20
-	i.Kernel.Version, i.Kernel.SHA256 = "6.12.2", "l"
+	i.Kernel.Version, i.Kernel.SHA256, i.Kernel.Config = "6.12.2", "l", "d"
+	i.Kernel.Options = map[string]string{"CONFIG_A": "y", "CONFIG_B": "y", "CONFIG_D": "32"}
 	i.Kernel.Arguments = []string{"ro", "console=tty0", "panic=20", "quiet"}
 	i.Packages = []Package{{Name: "jq", Version: "1.7"}, {Name: "libssl3", Version: "3.5.2"}}
 	i.Ports = append(i.Ports, Port{"tcp", "22", "wireguard", "SSH"})
@@ -62,13 +63,19 @@ func TestCompare(t *testing.T) {
 	if !same.Same || !same.Alike() {
 		t.Errorf("an image differs from itself: %+v", same)
 	}
+	sparser := sample()
+	sparser.DiskBytes = 1
+	if same := Compare(sample(), sparser); !same.Alike() {
+		t.Errorf("how a file is kept makes another image of it: %+v", same)
+	}
 	d := Compare(sample(), changed())
 	if d.Same || d.Alike() {
 		t.Error("the images are the same")
 	}
-	got := fmt.Sprint(d.Facts, d.Arguments, d.Packages, d.Ports, d.Sockets, d.Units, d.Users)
-	want := "[{ESP /grub/grub.cfg g h} {kernel 6.12.1 6.12.2} {kernel sha256 k l} {root, compressed 90.0 MiB 91.0 MiB}]" +
-		" [{console=ttyS0 set } {panic 10 20} {quiet  set}]" +
+	got := fmt.Sprint(d.Facts, d.Arguments, d.Config, d.Packages, d.Ports, d.Sockets, d.Units, d.Users)
+	want := "[{ESP /grub/grub.cfg g h} {kernel 6.12.1 6.12.2} {kernel config sha256 c d} {kernel sha256 k l} {root, compressed 90.0 MiB 91.0 MiB}]" +
+		" [{console tty0; ttyS0 tty0} {panic 10 20} {quiet  set}]" +
+		" [{CONFIG_B m y} {CONFIG_C y } {CONFIG_D  32}]" +
 		" [{curl 8.1 } {jq  1.7} {libssl3 3.5.1 3.5.2}]" +
 		" [{tcp 22 from wireguard  SSH}]" +
 		" [{ssh.socket stream 22 stream 2222}]" +
@@ -85,6 +92,24 @@ func TestCompare(t *testing.T) {
 		"~/usr/lib/libcrypto.so.3 content, 10 → 10 bytes|~/usr/lib/libssl.so.3 content, 10 → 12 bytes"
 	if got := strings.Join(files, "|"); got != wantFiles {
 		t.Errorf("got  %s\nwant %s", got, wantFiles)
+	}
+}
+
+// TestCompareSeesDoubles: the second of a name counts, too.
+func TestCompareSeesDoubles(t *testing.T) {
+	t.Parallel()
+	a, b := sample(), sample()
+	b.SHA256 = strings.Repeat("b", 64)
+	b.Kernel.Config, b.Kernel.Options = "", nil
+	b.Kernel.Arguments = append(b.Kernel.Arguments, "panic=0")
+	b.Ports = append([]Port{{"tcp", "443", "internet", "another"}}, b.Ports...)
+	b.Users = append(b.Users, User{"root", 0, 0, "/", "/bin/sh", "set"})
+	d := Compare(a, b)
+	got := fmt.Sprint(d.Facts, d.Arguments, d.Config, d.Ports, d.Users)
+	want := "[{kernel config sha256 c }] [{panic 10 10; 0}] [] [{tcp 443 from internet web another; web}]" +
+		" [{user root 0:0, home /root, shell /bin/bash, password none 0:0, home /root, shell /bin/bash, password none; 0:0, home /, shell /bin/sh, password set}]"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

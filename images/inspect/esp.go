@@ -23,6 +23,7 @@ const (
 	maxESPFiles = 1000
 	maxESPDepth = 8
 	maxText     = 1 << 20 // of slot.cfg
+	maxFAT      = 4 << 20 // of its table, which is for a million clusters
 )
 
 // readESP lists the ESP and reads what slot a boots.
@@ -38,7 +39,7 @@ func (i *Image) readESP(ctx context.Context, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := i.listESP(ctx, esp, "/", 0); err != nil {
+	if err := i.listESP(ctx, esp, "/", map[string]bool{}, 0); err != nil {
 		return err
 	}
 	slot, err := readESPFile(esp, "/a/slot.cfg", maxText)
@@ -64,8 +65,9 @@ func (i *Image) readESP(ctx context.Context, f *os.File) error {
 	return err
 }
 
-// listESP adds the files below dir.
-func (i *Image) listESP(ctx context.Context, esp *fat32.FileSystem, dir string, depth int) error {
+// listESP adds the files below dir. Seen are the names so far, in small letters: FAT
+// knows no others.
+func (i *Image) listESP(ctx context.Context, esp *fat32.FileSystem, dir string, seen map[string]bool, depth int) error {
 	// Also the end of a folder that is its own parent.
 	if depth > maxESPDepth {
 		return fmt.Errorf("folders are more than %d deep", maxESPDepth)
@@ -79,8 +81,12 @@ func (i *Image) listESP(ctx context.Context, esp *fat32.FileSystem, dir string, 
 			return fmt.Errorf("there are more than %d files", maxESPFiles)
 		}
 		name := path.Join(dir, e.Name())
+		if seen[strings.ToLower(name)] {
+			return fmt.Errorf("%s is there twice", name)
+		}
+		seen[strings.ToLower(name)] = true
 		if e.IsDir() {
-			if err := i.listESP(ctx, esp, name, depth+1); err != nil {
+			if err := i.listESP(ctx, esp, name, seen, depth+1); err != nil {
 				return err
 			}
 			continue
@@ -130,20 +136,23 @@ func readESPFile(esp filesystem.FileSystem, name string, max int64) ([]byte, err
 }
 
 var (
-	cmdlineOf  = regexp.MustCompile(`(?m)^set ingot_cmdline='([^']*)'$`)
+	cmdlineOf  = regexp.MustCompile(`^set ingot_cmdline='([^'\n]*)'\n$`)
 	rootHashOf = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// readSlot takes the root hash and the other kernel arguments out of slot.cfg.
+// readSlot takes the root hash and the other kernel arguments out of slot.cfg. It
+// must say nothing else: another line could take this one back.
 func (i *Image) readSlot(text string) error {
 	m := cmdlineOf.FindStringSubmatch(text)
 	if m == nil {
-		return errors.New("a/slot.cfg has no command line for the kernel")
+		return errors.New("a/slot.cfg is not one line with the arguments of the kernel")
 	}
 	for _, argument := range strings.Fields(m[1]) {
-		if hash, ok := strings.CutPrefix(argument, "roothash="); ok {
+		if hash, ok := strings.CutPrefix(argument, "roothash="); ok && i.RootHash == "" {
 			i.RootHash = hash
 			continue
+		} else if ok {
+			return errors.New("a/slot.cfg has two root hashes")
 		}
 		i.Kernel.Arguments = append(i.Kernel.Arguments, argument)
 	}
@@ -177,8 +186,8 @@ func checkFAT(esp *io.SectionReader) error {
 	}
 	le := binary.LittleEndian
 	perSector, perCluster, reserved, sectors := int64(le.Uint16(boot[11:])), int64(boot[13]), int64(le.Uint16(boot[14:])), int64(le.Uint32(boot[36:]))
-	if perSector != sectorSize || perCluster == 0 || sectors == 0 || (reserved+2*sectors)*sectorSize > esp.Size() {
-		return errors.New("it is no FAT32 file system, or its table is larger than the partition")
+	if perSector != sectorSize || perCluster == 0 || sectors == 0 || sectors*sectorSize > maxFAT || (reserved+2*sectors)*sectorSize > esp.Size() {
+		return fmt.Errorf("it is no FAT32 file system, or its table is larger than the partition or %d bytes", maxFAT)
 	}
 	table := make([]byte, sectors*sectorSize)
 	if _, err := esp.ReadAt(table, reserved*sectorSize); err != nil {

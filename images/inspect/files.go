@@ -20,6 +20,8 @@ const (
 	usrUnits   = "/usr/lib/systemd/system"
 	ruleset    = "/etc/nftables.conf"
 	osRelease  = "/usr/lib/os-release"
+
+	modulesFolder = "/usr/lib/modules"
 )
 
 // wanted says that readFiles needs a file's content.
@@ -29,16 +31,23 @@ func wanted(name string) bool {
 		return true
 	case path.Dir(name) == dpkgFolder+"/info":
 		return strings.HasSuffix(name, ".list")
-	case strings.HasPrefix(name, etcUnits+"/"):
-		return strings.HasSuffix(name, ".socket") || strings.Contains(name, ".socket.d/")
-	case path.Dir(name) == usrUnits:
+	case path.Dir(path.Dir(name)) == modulesFolder:
+		return path.Base(name) == "config"
+	case path.Dir(name) == etcUnits, path.Dir(name) == usrUnits:
 		return strings.HasSuffix(name, ".socket")
+	case path.Dir(path.Dir(name)) == etcUnits, path.Dir(path.Dir(name)) == usrUnits:
+		return strings.HasSuffix(path.Dir(name), ".socket.d")
 	}
 	return strings.HasPrefix(name, ownFolder+"/")
 }
 
 // readFiles draws the image's data from its files.
-func (i *Image) readFiles(kept map[string][]byte) error {
+func (i *Image) readFiles(kept texts) error {
+	for _, name := range []string{dpkgFolder + "/status", "/etc/passwd", "/etc/shadow", "/etc/group", osRelease} {
+		if _, ok := kept[name]; !ok {
+			return fmt.Errorf("root: %s is no file, or is not there", name)
+		}
+	}
 	var err error
 	if i.Packages, err = readStatus(string(kept[dpkgFolder+"/status"])); err != nil {
 		return fmt.Errorf("%s/status: %w", dpkgFolder, err)
@@ -51,21 +60,33 @@ func (i *Image) readFiles(kept map[string][]byte) error {
 		return err
 	}
 	i.Units = readUnits(i.Files)
-	i.Sockets = readSockets(i.Units, kept)
-	i.Ports = readPorts(string(kept[ruleset]))
+	i.Sockets = readSockets(i.Files, i.Units, kept)
+	i.Ports = readPorts(kept[ruleset])
 	i.Documents = readDocuments(i.Files, kept)
 	for line := range strings.Lines(string(kept[osRelease])) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
 			i.System = strings.Trim(name, `"`)
 		}
 	}
-	config := regexp.MustCompile(`^/(boot/config-[^/]+|usr/lib/modules/[^/]+/config)$`)
-	for _, f := range i.Files {
-		if config.MatchString(f.Path) {
-			i.Kernel.Config = f.SHA256
-		}
+	config := kernelConfig(i.Kernel.Version)
+	if n := slices.IndexFunc(i.Files, func(f File) bool { return f.Path == config }); n >= 0 {
+		i.Kernel.Config, i.Kernel.Options = i.Files[n].SHA256, readOptions(string(kept[config]))
 	}
 	return nil
+}
+
+// kernelConfig is where a kernel's configuration is.
+func kernelConfig(version string) string { return modulesFolder + "/" + version + "/config" }
+
+// readOptions reads what is set in a kernel's configuration.
+func readOptions(config string) map[string]string {
+	options := map[string]string{}
+	for _, line := range lines(config) {
+		if name, value, ok := strings.Cut(line, "="); ok {
+			options[name] = value
+		}
+	}
+	return options
 }
 
 // Package is an installed Debian package.
@@ -141,7 +162,7 @@ func alternatives(group string) []string {
 }
 
 // ownFiles says of every file whose it is, from dpkg's lists.
-func (i *Image) ownFiles(kept map[string][]byte) {
+func (i *Image) ownFiles(kept texts) {
 	owner := map[string]string{}
 	for name, list := range kept {
 		if path.Dir(name) != dpkgFolder+"/info" {
@@ -175,7 +196,8 @@ func infoOf(name string) string {
 }
 
 // installedAt is where a package's path is in an image: /bin and the like are
-// links into /usr, and what was in /var is in the factory.
+// links into /usr, what was in /var is in the factory, and the kernel's
+// configuration is with its modules.
 func installedAt(name string) string {
 	for _, top := range []string{"/bin/", "/sbin/", "/lib/", "/lib64/"} {
 		if strings.HasPrefix(name, top) {
@@ -185,11 +207,14 @@ func installedAt(name string) string {
 	if strings.HasPrefix(name, "/var/") {
 		return "/usr/share/factory" + name
 	}
+	if version, ok := strings.CutPrefix(name, "/boot/config-"); ok {
+		return kernelConfig(version)
+	}
 	return name
 }
 
 // readDocuments lists what the build says of itself.
-func readDocuments(files []File, kept map[string][]byte) []Document {
+func readDocuments(files []File, kept texts) []Document {
 	list := []Document{}
 	for _, f := range files {
 		b, ok := kept[f.Path]
@@ -197,7 +222,7 @@ func readDocuments(files []File, kept map[string][]byte) []Document {
 			continue
 		}
 		d := Document{Path: f.Path, Kind: kindOf(b), Bytes: f.Bytes, SHA256: f.SHA256}
-		if json.Valid(b) && len(b) <= 64<<10 {
+		if json.Valid(b) {
 			d.Content = b
 		}
 		list = append(list, d)

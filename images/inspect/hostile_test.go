@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,20 +175,29 @@ func TestHostileImages(t *testing.T) {
 		"beyond the end": {func(t *testing.T, f string) { tableEntry(t, f, 40, []byte{0, 0, 0, 0, 0, 1}) }, "partition 2 is not within the file"},
 		"ends first":     {func(t *testing.T, f string) { tableEntry(t, f, 40, make([]byte, 8)) }, "partition 2 is not within the file"},
 		"no boot sector": {func(t *testing.T, f string) { write(t, f, espAt, make([]byte, sectorSize)) }, "ESP: it is no FAT32 file system"},
-		"large FAT":      {func(t *testing.T, f string) { write(t, f, espAt+36, []byte{0xff, 0xff, 0xff, 0x7f}) }, "its table is larger than the partition"},
+		"large FAT":      {func(t *testing.T, f string) { write(t, f, espAt+36, []byte{0xff, 0xff, 0xff, 0x7f}) }, "its table is larger than the partition or 4194304 bytes"},
 		"endless chain": {func(t *testing.T, f string) {
 			for cluster := int64(2); cluster < 2000; cluster++ {
 				next := le.AppendUint32(nil, uint32(cluster%100+2))
 				write(t, f, fatAt+4*cluster, next)
 			}
 		}, "ESP: the chain of clusters through"},
-		"no kernel": {func(t *testing.T, f string) { patch(t, f, "HdrS", "xxxx") }, "a/vmlinuz is no Linux kernel"},
-		"no hash":   {func(t *testing.T, f string) { patch(t, f, "roothash=aacd", "roothash=AACD") }, "a/slot.cfg has no root hash"},
-		"no line":   {func(t *testing.T, f string) { patch(t, f, "set ingot_cmdline", "set other_cmdline") }, "a/slot.cfg has no command line"},
+		"no kernel":  {func(t *testing.T, f string) { patch(t, f, "HdrS", "xxxx") }, "a/vmlinuz is no Linux kernel"},
+		"no hash":    {func(t *testing.T, f string) { patch(t, f, "roothash=aacd", "roothash=AACD") }, "a/slot.cfg has no root hash"},
+		"no line":    {func(t *testing.T, f string) { patch(t, f, "set ingot_cmdline", "set other_cmdline") }, "a/slot.cfg is not one line"},
+		"two lines":  {func(t *testing.T, f string) { patch(t, f, "quiet'\n", "'\n#tail") }, "a/slot.cfg is not one line"},
+		"two hashes": {func(t *testing.T, f string) { patch(t, f, "root=/dev/mapper/root", "roothash=/dev/mapper/") }, "a/slot.cfg has two root hashes"},
+		"two kernels": {func(t *testing.T, f string) { // by the long name of the initrd, which is in two pieces
+			patch(t, f, "i\x00n\x00i\x00t\x00r\x00", "V\x00m\x00l\x00i\x00n\x00")
+			patch(t, f, "d\x00\x00\x00\xff\xff\xff", "u\x00z\x00\x00\x00\xff")
+		}, "is there twice"},
 		"no magic":  {func(t *testing.T, f string) { write(t, f, rootAt+superAt, []byte("EXT4")) }, "root: it is no EROFS file system with blocks of 4096 bytes; block 0 of the root"},
 		"features":  {func(t *testing.T, f string) { write(t, f, rootAt+superIncompat, []byte{0x08}) }, "features that Ingot's have not (0x8)"},
-		"too large": {func(t *testing.T, f string) { write(t, f, rootAt+superBlocks, []byte{0xff, 0xff, 0xff, 0xff}) }, "the file system has 17592186040320 bytes and its partition 1048576"},
-		"no tree":   {func(t *testing.T, f string) { write(t, f, treeAt, make([]byte, sectorSize)) }, "verity: there is no hash tree"},
+		"too large": {func(t *testing.T, f string) { write(t, f, rootAt+superBlocks, []byte{0xff, 0xff, 0xff, 0xff}) }, "the file system has 17592186040320 bytes, and sealed are 24576"},
+		"more than is sealed": {func(t *testing.T, f string) {
+			write(t, f, treeAt, sealedBytes(t, read(t, f, rootAt, 4*blockSize), nil))
+		}, "the file system has 24576 bytes, and sealed are 16384"},
+		"no tree": {func(t *testing.T, f string) { write(t, f, treeAt, make([]byte, sectorSize)) }, "verity: there is no hash tree"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -267,6 +277,17 @@ func TestListRootIsBounded(t *testing.T) {
 	_, err := listRoot(section(b), &size)
 	if changed == 0 || err == nil || !strings.Contains(err.Error(), "folders more than 100 deep") {
 		t.Errorf("with %d folders that lead to the root: %v", changed, err)
+	}
+}
+
+// TestCheckFAT: a sparse file may be as large as it likes, and so its table.
+func TestCheckFAT(t *testing.T) {
+	t.Parallel()
+	boot := read(t, newDisk(t), espAt, sectorSize)
+	binary.LittleEndian.PutUint32(boot[36:], maxFAT/sectorSize+1)
+	err := checkFAT(io.NewSectionReader(bytes.NewReader(boot), 0, 1<<40))
+	if err == nil || !strings.Contains(err.Error(), "larger than the partition or 4194304 bytes") {
+		t.Error(err)
 	}
 }
 

@@ -59,9 +59,10 @@ type Kernel struct {
 	Arguments []string `json:"arguments"`
 	SHA256    string   `json:"sha256"`
 	Initrd    string   `json:"initrd_sha256"`
-	// Config is the digest of the kernel's configuration; empty when the image
-	// has none. Debian's kernel packages keep it in /boot, which Ingot empties.
-	Config string `json:"config_sha256,omitempty"`
+	// Config is the digest of its configuration; empty when the image has none, as
+	// those of earlier versions of Ingot. Options are what is set there.
+	Config  string            `json:"config_sha256,omitempty"`
+	Options map[string]string `json:"-"`
 }
 
 // File is a file of the root or of the ESP.
@@ -86,7 +87,7 @@ type Document struct {
 	Kind   string `json:"kind"` // such as "SPDX-2.3"; JSON, or text
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
-	// Content is the document, when it is JSON of at most 64 KiB.
+	// Content is the document, when it is JSON.
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
@@ -141,10 +142,13 @@ func (i *Image) read(ctx context.Context, f *os.File, cache images.Cache) error 
 	if err != nil {
 		return err
 	}
-	if i.Broken, err = verify(ctx, part(f, root), part(f, tree), i.RootHash, root, tree); err != nil {
+	sealed, broken, err := verify(ctx, part(f, root), part(f, tree), i.RootHash, root, tree)
+	if err != nil {
 		return fmt.Errorf("verity: %w", err)
 	}
-	// 4. The files.
+	i.Broken = broken
+	// 4. The files. The machine does not see what of the partition is not sealed.
+	root.Bytes = sealed
 	kept, err := i.readRoot(ctx, f, root, cache)
 	if err != nil && i.Broken != "" {
 		err = fmt.Errorf("%w; %s", err, i.Broken)

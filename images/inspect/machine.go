@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -142,7 +143,8 @@ func readUnits(files []File) []Unit {
 	return list
 }
 
-// Socket is an enabled socket unit and what it listens on.
+// Socket is an enabled socket unit and what it listens on, the last after an empty
+// value.
 type Socket struct {
 	Unit   string   `json:"unit"`
 	Listen []string `json:"listen"` // such as "stream 22", "datagram 69", "fifo /run/x"
@@ -150,20 +152,30 @@ type Socket struct {
 
 var listens = regexp.MustCompile(`^Listen(Stream|Datagram|SequentialPacket|FIFO|Netlink|MessageQueue|Special)\s*=\s*(.*)$`)
 
-// readSockets follows systemd.unit(5): the file in /etc wins over the package's,
-// drop-ins come after it by their names, and an empty value takes all back.
-func readSockets(units []Unit, kept map[string][]byte) []Socket {
-	list := []Socket{}
+// packaged is a socket unit that packages enable, without a word in /etc.
+var packaged = regexp.MustCompile(`^` + usrUnits + `/[^/]+\.(?:wants|requires)/([^/]+\.socket)$`)
+
+// readSockets reads the units that /etc enables, and those that packages do and
+// /etc does not mask.
+func readSockets(files []File, units []Unit, kept texts) []Socket {
+	enabled := map[string]bool{}
+	for _, f := range files {
+		if m := packaged.FindStringSubmatch(f.Path); m != nil {
+			enabled[m[1]] = true
+		}
+	}
 	for _, u := range units {
-		if u.State != "enabled" || !strings.HasSuffix(u.Name, ".socket") {
+		if strings.HasSuffix(u.Name, ".socket") && u.State != "present" {
+			enabled[u.Name] = u.State == "enabled"
+		}
+	}
+	list := []Socket{}
+	for _, name := range slices.Sorted(maps.Keys(enabled)) {
+		if !enabled[name] {
 			continue
 		}
-		texts := []string{cmp.Or(string(kept[etcUnits+"/"+u.Name]), string(kept[usrUnits+"/"+u.Name]))}
-		for _, d := range u.Dropins {
-			texts = append(texts, string(kept[etcUnits+"/"+u.Name+".d/"+d]))
-		}
-		s := Socket{Unit: u.Name, Listen: []string{}}
-		for _, line := range lines(strings.Join(texts, "\n")) {
+		s := Socket{Unit: name, Listen: []string{}}
+		for _, line := range lines(unitText(name, kept)) {
 			m := listens.FindStringSubmatch(line)
 			switch {
 			case m == nil:
@@ -176,6 +188,27 @@ func readSockets(units []Unit, kept map[string][]byte) []Socket {
 		list = append(list, s)
 	}
 	return list
+}
+
+// unitText follows systemd.unit(5): a file in /etc wins over the package's of the
+// same name, drop-ins come after the unit by their names.
+func unitText(name string, kept texts) string {
+	dropins := map[string][]byte{}
+	for _, folder := range []string{usrUnits, etcUnits} {
+		for file, text := range kept {
+			if path.Dir(file) == folder+"/"+name+".d" {
+				dropins[path.Base(file)] = text
+			}
+		}
+	}
+	all := [][]byte{kept[usrUnits+"/"+name]}
+	if text, ok := kept[etcUnits+"/"+name]; ok {
+		all[0] = text
+	}
+	for _, d := range slices.Sorted(maps.Keys(dropins)) {
+		all = append(all, dropins[d])
+	}
+	return string(bytes.Join(all, []byte("\n")))
 }
 
 // Port is a port that the firewall opens.
@@ -192,11 +225,14 @@ var (
 )
 
 // readPorts reads the two chains of the ruleset that open ports, as the layer
-// nftables writes them.
-func readPorts(text string) []Port {
+// nftables writes them. Where there is no ruleset, nothing is closed.
+func readPorts(text []byte) []Port {
+	if text == nil {
+		return []Port{{"any", "port", "internet", "there is no " + ruleset}}
+	}
 	list := []Port{}
 	from := ""
-	for _, line := range lines(text) {
+	for _, line := range lines(string(text)) {
 		if m := chainLine.FindStringSubmatch(line); m != nil {
 			from = map[string]string{"from_internet": "internet", "from_tunnel": "wireguard"}[m[1]]
 		}

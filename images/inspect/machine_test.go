@@ -19,11 +19,14 @@ func TestPortsOfTheRuleset(t *testing.T) {
 	var got []Port
 	for _, f := range (nftables.Layer{}).Finish(plan).Image.Files {
 		if f.Path == ruleset {
-			got = readPorts(f.Contents)
+			got = readPorts([]byte(f.Contents))
 		}
 	}
 	if want := "[{tcp 443 internet the web, if you accept it} {udp 51820 internet WireGuard} {tcp 22 wireguard SSH}]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %s", got, want)
+	}
+	if got, want := fmt.Sprint(readPorts(nil), readPorts([]byte{})), "[{any port internet there is no /etc/nftables.conf}] []"; got != want {
+		t.Errorf("without a ruleset: %s, want %s", got, want)
 	}
 }
 
@@ -57,29 +60,50 @@ func TestReadUnits(t *testing.T) {
 	if fmt.Sprint(units) != want {
 		t.Errorf("%v, want %s", units, want)
 	}
-	sockets := readSockets(units, map[string][]byte{
-		usrUnits + "/s.socket":           []byte("[Socket]\nListenStream=22\nListenDatagram = 23\n"),
-		etcUnits + "/s.socket.d/10.conf": []byte("[Socket]\nListenStream=\nListenStream=[::]:24\n"),
-		etcUnits + "/s.socket.d/20.conf": []byte("[Socket]\n# ListenStream=25\nListenFIFO=/run/x\n"),
-	})
-	if want := "[{s.socket [stream [::]:24 fifo /run/x]}]"; fmt.Sprint(sockets) != want {
+}
+
+func TestReadSockets(t *testing.T) {
+	t.Parallel()
+	files := []File{
+		{Path: usrUnits + "/sockets.target.wants/p.socket"}, {Path: usrUnits + "/sockets.target.wants/m.socket"}, {Path: usrUnits + "/deep/x.wants/no.socket"},
+	}
+	units := []Unit{{Name: "m.socket", State: "masked"}, {Name: "s.socket", State: "enabled"}, {Name: "p.socket", State: "present"}, {Name: "n.socket", State: "present"}, {Name: "a.service", State: "enabled"}}
+	kept := texts{}
+	for name, text := range map[string]string{
+		usrUnits + "/s.socket":           "[Socket]\nListenStream=22\nListenDatagram = 23\n",
+		etcUnits + "/s.socket.d/10.conf": "[Socket]\nListenStream=\nListenStream=[::]:24\n",
+		etcUnits + "/s.socket.d/20.conf": "[Socket]\n# ListenStream=25\nListenFIFO=/run/x\n",
+		usrUnits + "/s.socket.d/20.conf": "[Socket]\nListenStream=26\n",
+		usrUnits + "/s.socket.d/30.conf": "[Socket]\nListenStream=27\n",
+		usrUnits + "/p.socket":           "[Socket]\nListenStream=/run/p\n",
+		etcUnits + "/p.socket":           "[Socket]\nListenStream=28\n",
+		usrUnits + "/m.socket":           "[Socket]\nListenStream=29\n",
+		usrUnits + "/n.socket":           "[Socket]\nListenStream=30\n",
+	} {
+		if !wanted(name) {
+			t.Errorf("%s is not read", name)
+		}
+		kept[name] = []byte(text)
+	}
+	sockets := readSockets(files, units, kept)
+	if want := "[{p.socket [stream 28]} {s.socket [stream [::]:24 fifo /run/x stream 27]}]"; fmt.Sprint(sockets) != want {
 		t.Errorf("%v, want %s", sockets, want)
 	}
 }
 
 func TestFilesOfPackages(t *testing.T) {
 	t.Parallel()
-	paths := []string{"/usr/bin/x", "/usr/share/factory/var/lib/x", "/usr/lib/python3/__pycache__/m.cpython-313.pyc", "/usr/lib/python3/__pycache__/n.cpython-313.pyc", dpkgFolder + "/info/p:amd64.list", "/etc/own"}
+	paths := []string{"/usr/bin/x", "/usr/share/factory/var/lib/x", "/usr/lib/python3/__pycache__/m.cpython-313.pyc", "/usr/lib/python3/__pycache__/n.cpython-313.pyc", dpkgFolder + "/info/p:amd64.list", "/etc/own", "/usr/lib/modules/6.1/config"}
 	i := Image{}
 	for _, p := range paths {
 		i.Files = append(i.Files, File{Path: p, Type: "file"})
 	}
-	i.ownFiles(map[string][]byte{dpkgFolder + "/info/p:amd64.list": []byte("/.\n/bin/x\n/var/lib/x\n/usr/lib/python3/m.py\n")})
+	i.ownFiles(map[string][]byte{dpkgFolder + "/info/p:amd64.list": []byte("/.\n/bin/x\n/var/lib/x\n/usr/lib/python3/m.py\n/boot/config-6.1\n")})
 	got := ""
 	for _, f := range i.Files {
 		got += f.Package + ";"
 	}
-	if want := "p;p;p;;p;;"; got != want {
+	if want := "p;p;p;;p;;p;"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

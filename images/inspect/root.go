@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -25,6 +26,7 @@ const (
 	maxBytes = 32 << 30
 	maxDepth = 100
 	maxKept  = 16 << 20 // bytes of a file that is read and not only hashed
+	maxTexts = 64 << 20 // bytes of all of them
 )
 
 // readRoot lists the root's files and returns the contents of those that
@@ -32,12 +34,12 @@ const (
 // those come from fsck.erofs; both must tell the same of every file. What has
 // no end or no measure in the directory tree is refused before any program of
 // others sees the image.
-func (i *Image) readRoot(ctx context.Context, f *os.File, root Partition, cache images.Cache) (map[string][]byte, error) {
+func (i *Image) readRoot(ctx context.Context, f *os.File, root Partition, cache images.Cache) (texts, error) {
 	files, err := listRoot(part(f, root), &i.RootBytes)
 	if err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	kept := map[string][]byte{}
+	kept := texts{}
 	hashed := 0
 	err = cache.Unpack(ctx, f.Name(), root.Start, func(h *tar.Header, r io.Reader) error {
 		name := path.Join("/", h.Name)
@@ -61,13 +63,16 @@ func (i *Image) readRoot(ctx context.Context, f *os.File, root Partition, cache 
 	return kept, nil
 }
 
+// texts are the contents of files that are read, by path.
+type texts map[string][]byte
+
 // read takes over the content, and holds the rest against what is known.
-func (f *File) read(ctx context.Context, h *tar.Header, r io.Reader, files map[string]*File, kept map[string][]byte) error {
+func (f *File) read(ctx context.Context, h *tar.Header, r io.Reader, files map[string]*File, kept texts) error {
 	if h.Uid != f.UID || h.Gid != f.GID || fmt.Sprintf("%04o", h.Mode&0o7777) != f.Mode {
 		return fmt.Errorf("root: %s has mode %04o and belongs to %d:%d for fsck.erofs, and %s and %d:%d for go-erofs", f.Path, h.Mode, h.Uid, h.Gid, f.Mode, f.UID, f.GID)
 	}
 	switch {
-	case h.Typeflag == tar.TypeLink && f.Type == "file":
+	case h.Typeflag == tar.TypeLink && f.Type == "file" && !wanted(f.Path):
 		first := files[path.Join("/", h.Linkname)]
 		if first == nil || first.Bytes != f.Bytes {
 			return fmt.Errorf("root: %s is another name of %s, which is not there", f.Path, h.Linkname)
@@ -81,18 +86,30 @@ func (f *File) read(ctx context.Context, h *tar.Header, r io.Reader, files map[s
 	case h.Typeflag != tar.TypeReg || f.Type != "file" || h.Size != f.Bytes:
 		return fmt.Errorf("root: fsck.erofs and go-erofs do not agree on what %s is", f.Path)
 	}
-	if !wanted(f.Path) || f.Bytes > maxKept {
-		var err error
-		f.SHA256, err = sum(ctx, r)
-		return err
+	if wanted(f.Path) {
+		b, err := kept.take(f.Path, f.Bytes, r)
+		if err != nil {
+			return err
+		}
+		r = bytes.NewReader(b)
+	}
+	var err error
+	f.SHA256, err = sum(ctx, r)
+	return err
+}
+
+// take keeps a file of so many bytes.
+func (t texts) take(name string, size int64, r io.Reader) ([]byte, error) {
+	all := size
+	for _, text := range t {
+		all += int64(len(text))
+	}
+	if size > maxKept || all > maxTexts {
+		return nil, fmt.Errorf("root: %s has %d bytes, and with others of its kind %d; %d and %d are the most that are read", name, size, all, maxKept, maxTexts)
 	}
 	b, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	kept[f.Path] = b
-	f.SHA256, err = sum(ctx, strings.NewReader(string(b)))
-	return err
+	t[name] = b
+	return b, err
 }
 
 // listRoot walks the directory tree of the file system.
@@ -226,7 +243,7 @@ func newRootReader(device *io.SectionReader) (rootReader, error) {
 	}
 	r.bytes, r.meta = int64(le.Uint32(b[superBlocks:]))*blockSize, int64(le.Uint32(b[superMeta:]))*blockSize
 	if r.bytes > device.Size() {
-		return r, fmt.Errorf("the file system has %d bytes and its partition %d", r.bytes, device.Size())
+		return r, fmt.Errorf("the file system has %d bytes, and sealed are %d", r.bytes, device.Size())
 	}
 	if flags := le.Uint32(b[superIncompat:]); flags&^compressionFlags != 0 {
 		return r, fmt.Errorf("the file system has features that Ingot's have not (%#x)", flags)

@@ -288,7 +288,7 @@ func (d Diff) Sections() []Section {
 	var list []Section
 	for _, s := range []Section{
 		{"ports", "open ports", d.Ports}, {"sockets", "sockets", d.Sockets}, {"users", "users and groups", d.Users}, {"units", "units", d.Units},
-		{"packages", "packages", d.Packages}, {"arguments", "kernel arguments", d.Arguments}, {"facts", "kernel, boot and sizes", d.Facts},
+		{"packages", "packages", d.Packages}, {"arguments", "kernel arguments", d.Arguments}, {"config", "kernel configuration", d.Config}, {"facts", "kernel, boot and sizes", d.Facts},
 	} {
 		if len(s.Changes) > 0 {
 			list = append(list, s)

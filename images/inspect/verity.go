@@ -36,17 +36,32 @@ type superblock struct {
 }
 
 // verify does what "veritysetup verify" does: it hashes every block and compares
-// the whole tree. What differs is the result; the error is for a tree that
-// cannot be read. The partitions' UUIDs are the halves of the root hash.
-func verify(ctx context.Context, data, tree *io.SectionReader, rootHash string, root, verity Partition) (string, error) {
+// the whole tree. What differs is the result, after the number of bytes that the
+// tree covers; the error is for a tree that cannot be read. The partitions' UUIDs
+// are the halves of the root hash.
+func verify(ctx context.Context, data, tree *io.SectionReader, rootHash string, root, verity Partition) (int64, string, error) {
 	salt, blocks, err := readSuperblock(tree, data.Size())
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	hashes, err := hashBlocks(ctx, io.NewSectionReader(data, 0, blocks*blockSize), salt, blocks)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
+	broken, err := compare(tree, hashes, salt, rootHash)
+	if err != nil || broken != "" {
+		return blocks * blockSize, broken, err
+	}
+	if want := uuidOf(rootHash[:32]); root.UUID != want {
+		broken = fmt.Sprintf("the root's partition has the UUID %s and its root hash wants %s", root.UUID, want)
+	} else if want := uuidOf(rootHash[32:]); verity.UUID != want {
+		broken = fmt.Sprintf("the hash tree's partition has the UUID %s and its root hash wants %s", verity.UUID, want)
+	}
+	return blocks * blockSize, broken, nil
+}
+
+// compare builds the tree over hashes and holds the one that is there against it.
+func compare(tree io.ReaderAt, hashes, salt []byte, rootHash string) (string, error) {
 	// From the data up. In the file the levels are the other way round.
 	var levels [][]byte
 	for len(levels) == 0 || len(hashes) > blockSize {
@@ -73,12 +88,6 @@ func verify(ctx context.Context, data, tree *io.SectionReader, rootHash string, 
 	}
 	if got := hashOf(levels[len(levels)-1], salt); hex.EncodeToString(got) != rootHash {
 		return fmt.Sprintf("the root hash of the tree is %x and the machine boots with %s", got, rootHash), nil
-	}
-	if want := uuidOf(rootHash[:32]); root.UUID != want {
-		return fmt.Sprintf("the root's partition has the UUID %s and its root hash wants %s", root.UUID, want), nil
-	}
-	if want := uuidOf(rootHash[32:]); verity.UUID != want {
-		return fmt.Sprintf("the hash tree's partition has the UUID %s and its root hash wants %s", verity.UUID, want), nil
 	}
 	return "", nil
 }

@@ -77,12 +77,12 @@ func TestVerify(t *testing.T) {
 				test.change(data, tree)
 			}
 			root, verity := Partition{UUID: uuidOf(test.hash[:32])}, Partition{UUID: uuidOf(test.hash[32:])}
-			got, err := verify(t.Context(), section(data), section(tree), test.hash, root, verity)
-			if err != nil || (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			sealed, got, err := verify(t.Context(), section(data), section(tree), test.hash, root, verity)
+			if err != nil || sealed != int64(len(data)) || (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 				t.Errorf("%q (%v), want %q", got, err, test.want)
 			}
 			if test.want == "" {
-				got, err = verify(t.Context(), section(data), section(tree), test.hash, verity, verity)
+				_, got, err = verify(t.Context(), section(data), section(tree), test.hash, verity, verity)
 				if err != nil || !strings.Contains(got, "the root's partition has the UUID") {
 					t.Errorf("another partition's UUID: %q (%v)", got, err)
 				}
@@ -109,7 +109,7 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data := pattern()
-			_, err := verify(t.Context(), section(data), section(test.change(sealedBytes(t, data, nil))), patternHash, Partition{}, Partition{})
+			_, _, err := verify(t.Context(), section(data), section(test.change(sealedBytes(t, data, nil))), patternHash, Partition{}, Partition{})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}

@@ -2,9 +2,11 @@ package sbom
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -142,10 +144,19 @@ func Read(text []byte) (Bill, error) {
 	return b, nil
 }
 
+// word is what a name and a version are made of. The bill may be a stranger's, and
+// is shown on terminals.
+var word = regexp.MustCompile(`^[!-~]{1,300}$`)
+
 func readComponent(k cdx.Component) (Component, error) {
 	c := Component{
 		Kind: Kind(property(k.Properties, kindProperty)), Name: k.Name, Version: k.Version,
 		Source: property(k.Properties, sourceProperty), SourceVersion: property(k.Properties, sourceVersionProperty),
+	}
+	for _, text := range []string{c.Name, cmp.Or(c.Version, "none"), cmp.Or(c.Source, "none"), cmp.Or(c.SourceVersion, "none")} {
+		if !word.MatchString(text) {
+			return c, fmt.Errorf("the component %.80q has a name or a version that is none: %.80q", k.Name, text)
+		}
 	}
 	switch c.Kind {
 	case Debian:
@@ -159,7 +170,11 @@ func readComponent(k cdx.Component) (Component, error) {
 		return c, fmt.Errorf("the component %q is of no kind that Ingot writes: %q", k.Name, c.Kind)
 	}
 	if k.Hashes != nil && len(*k.Hashes) > 0 {
-		c.SHA256 = (*k.Hashes)[0].Value
+		h := (*k.Hashes)[0]
+		if h.Algorithm != cdx.HashAlgoSHA256 {
+			return c, fmt.Errorf("the component %q has a digest that is no SHA-256", k.Name)
+		}
+		c.SHA256 = h.Value
 	}
 	if k.Licenses != nil && len(*k.Licenses) > 0 {
 		c.Licence = (*k.Licenses)[0].Expression

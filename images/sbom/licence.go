@@ -114,7 +114,9 @@ func licence(name string) string {
 		}
 	}
 	if m := gnu.FindStringSubmatch(name); m != nil {
-		return gnuLicence(m[1], m[2], m[3], m[4])
+		if id := gnuLicence(m[1], m[2], m[3], m[4]); id != "" {
+			return id
+		}
 	}
 	if id := licences[strings.ToLower(name)]; id != "" {
 		return id
@@ -125,6 +127,12 @@ func licence(name string) string {
 	return refPrefix + strings.Trim(notInID.ReplaceAllString(strings.ReplaceAll(name, "+", "-or-later"), "-"), "-")
 }
 
+// gnuVersions are those that the SPDX list has.
+var gnuVersions = map[string][]string{
+	"GPL": {"1.0", "2.0", "3.0"}, "LGPL": {"2.0", "2.1", "3.0"}, "AGPL": {"1.0", "3.0"}, "GFDL": {"1.1", "1.2", "1.3"},
+}
+
+// gnuLicence is empty for a version that there is not.
 func gnuLicence(family, major, minor, later string) string {
 	if minor == "" {
 		minor = "0"
@@ -133,11 +141,15 @@ func gnuLicence(family, major, minor, later string) string {
 	if later != "" && later != "-only" {
 		suffix = "-or-later"
 	}
-	family = strings.ToUpper(family)
-	if free, ok := strings.CutSuffix(family, "-NIV"); ok { // no invariant sections
-		return free + "-" + major + "." + minor + "-no-invariants" + suffix
+	family, free := strings.CutSuffix(strings.ToUpper(family), "-NIV") // no invariant sections
+	if free {
+		suffix = "-no-invariants" + suffix
 	}
-	return family + "-" + major + "." + minor + suffix
+	version := major + "." + minor
+	if !slices.Contains(gnuVersions[family], version) {
+		return ""
+	}
+	return family + "-" + version + suffix
 }
 
 // exceptions of the SPDX list by Debian's names.

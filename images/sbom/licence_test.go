@@ -1,9 +1,14 @@
 package sbom
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/github/go-spdx/v2/spdxexp"
 )
 
 func TestExpression(t *testing.T) {
@@ -29,9 +34,44 @@ func TestExpression(t *testing.T) {
 		{format + "Files: *\nLicense: A/B_C\n", "LicenseRef-debian-A-B-C"},
 		{format + "Files: *\nCopyright: nobody\n", ""},
 	} {
-		if got := expression(tc.copyright); got != tc.want {
+		got := expression(tc.copyright)
+		if got != tc.want {
 			t.Errorf("%q: %q, want %q", tc.copyright, got, tc.want)
 		}
+		if ok, _ := spdxexp.ValidateLicenses([]string{got}); !ok && got != "" {
+			t.Errorf("%q is no expression of SPDX's", got)
+		}
+	}
+}
+
+// TestLicencesAreSPDX holds what short names become against SPDX' list, as another
+// library has it.
+func TestLicencesAreSPDX(t *testing.T) {
+	t.Parallel()
+	names := slices.Collect(maps.Keys(licences))
+	for _, family := range []string{"GPL", "LGPL", "AGPL", "GFDL", "GFDL-NIV"} {
+		for _, version := range []string{"0", "1", "1.1", "1.2", "1.3", "2", "2.0", "2.1", "3", "3.0.0", "3.1", "4"} {
+			names = append(names, family+"-"+version, family+"-"+version+"+")
+		}
+	}
+	for exception := range exceptions {
+		names = append(names, "GPL-2+ with "+exception+" exception")
+	}
+	known := 0
+	for _, name := range names {
+		id := licence(name)
+		if ok, _ := spdxexp.ValidateLicenses([]string{id}); !ok {
+			t.Errorf("%s becomes %s, which SPDX does not know", name, id)
+		}
+		if !strings.HasPrefix(id, refPrefix) {
+			known++
+		}
+	}
+	if known < len(licences)+len(exceptions)+20 {
+		t.Errorf("of %d names, only %d are in SPDX' list", len(names), known)
+	}
+	if ok, _ := spdxexp.ValidateLicenses([]string{"GPL-4.0-only"}); ok {
+		t.Error("everything is in SPDX' list")
 	}
 }
 

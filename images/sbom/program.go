@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -31,12 +32,21 @@ func ReadProgram(file, name string, parts ...string) ([]Component, error) {
 	return linked(info, name, hex.EncodeToString(sum.Sum(nil)), parts), nil
 }
 
+// goRelease is a toolchain's version as databases of vulnerabilities have it:
+// that of "go1.27rc1 X:experiment" is 1.27.0-rc.1.
+func goRelease(version string) string {
+	version, _, _ = strings.Cut(strings.TrimPrefix(version, "go"), " ")
+	return candidate.ReplaceAllString(version, "$1.0-$2.$3")
+}
+
+var candidate = regexp.MustCompile(`^([0-9]+\.[0-9]+)(beta|rc)([0-9]+)$`)
+
 // linked is what a program says about itself.
 func linked(info *debug.BuildInfo, name, sum string, parts []string) []Component {
 	list := []Component{
 		{Kind: Program, Name: name, Version: info.Main.Version, SHA256: sum, Parts: parts},
 		// The name under which Go's vulnerabilities are listed.
-		{Kind: Module, Name: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go"), Parts: parts, Programs: []string{name}},
+		{Kind: Module, Name: "stdlib", Version: goRelease(info.GoVersion), Parts: parts, Programs: []string{name}},
 	}
 	modules := info.Deps
 	if info.Main.Version == "(devel)" {

@@ -31,6 +31,17 @@ func TestReadProgram(t *testing.T) {
 	}
 }
 
+func TestGoRelease(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{
+		"go1.26.3": "1.26.3", "go1.26": "1.26", "go1.26.3 X:nodwarf5": "1.26.3", "go1.27rc1": "1.27.0-rc.1", "go1.27beta2 X:a,b": "1.27.0-beta.2", "go1.26.3-us": "1.26.3-us",
+	} {
+		if got := goRelease(version); got != want {
+			t.Errorf("%s is %q, want %q", version, got, want)
+		}
+	}
+}
+
 func TestLinked(t *testing.T) {
 	t.Parallel()
 	deps := []*debug.Module{

@@ -23,11 +23,13 @@ const (
 	CycloneDXFile = "sbom.cdx.json"
 )
 
-// Rules are the files of this package that read trees and programs. A list of
-// components that is kept depends on them.
-var Rules = licenceRules + programRules + initrdRules
+// Rules are the files of this package that make components of trees and programs.
+// A list of components that is kept depends on them.
+var Rules = componentRules + licenceRules + programRules + initrdRules
 
 var (
+	//go:embed sbom.go
+	componentRules string
 	//go:embed licence.go
 	licenceRules string
 	//go:embed program.go

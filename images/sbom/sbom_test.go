@@ -258,6 +258,10 @@ func TestReadRefuses(t *testing.T) {
 		{"another's", `"ingot:suite"`, `"other"`, "names no suite"},
 		{"no time", "2026-11-12T09:30:20Z", "yesterday", "no time"},
 		{"a kind", `"value":"debian"`, `"value":"rpm"`, `of no kind that Ingot writes: "rpm"`},
+		{"an escape sequence", `"name":"bash"`, `"name":"ba\u001b[2Jsh"`, "a name or a version that is none"},
+		{"a version in lines", `"version":"5.2.37-2+b5"`, `"version":"5.2\n37"`, "a name or a version that is none"},
+		{"a source in blanks", `"name":"ingot:source","value":"bash"`, `"name":"ingot:source","value":"b a s h"`, "a name or a version that is none"},
+		{"another digest", `"alg":"SHA-256"`, `"alg":"SHA-1"`, "no SHA-256"},
 		{"no source", `"ingot:source"`, `"other"`, "without its source"},
 	} {
 		broken := bytes.Replace(text, []byte(tc.old), []byte(tc.replacement), 1)

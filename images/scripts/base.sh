@@ -31,12 +31,14 @@ echo 'disable *' >etc/systemd/system-preset/99-ingot.preset
 # The kernel goes to the ESP.
 kernel=$(echo boot/vmlinuz-*)
 cp "$kernel" "$OUT/vmlinuz"
-echo "${kernel#boot/vmlinuz-}" >"$OUT/kernel-version"
+version=${kernel#boot/vmlinuz-}
+echo "$version" >"$OUT/kernel-version"
+# Its configuration stays: from the image alone, nobody could tell what is in it.
+mv "boot/config-$version" "usr/lib/modules/$version/config"
 rm -rf boot/*
 
 # Of the modules, those on the list and what they depend on. "-" and "_" are one
 # letter to the kernel.
-version=${kernel#boot/vmlinuz-}
 echo "$MODULES" | awk '
 	function plain(name) { gsub(/-/, "_", name); return name }
 	function module(path) { sub(/.*\//, "", path); sub(/\.ko.*/, "", path); return plain(path) }
