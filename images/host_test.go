@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -182,6 +183,36 @@ func TestReady(t *testing.T) {
 	b.opts.Cache.Dir = "/none"
 	if err := b.ready(t.Context()); err != nil {
 		t.Errorf("it was tried twice: %v", err)
+	}
+}
+
+// The same for root of a user namespace, as of an unprivileged container, and for
+// root without the right to mount. What an ordinary user's build does is the same
+// as the first.
+func TestReadyElsewhere(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("TestReady is in a user namespace, and only root can take its own rights away")
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1<<32 - 1}}
+	for _, tc := range []struct {
+		name string
+		argv []string
+		attr *syscall.SysProcAttr
+	}{
+		{"root of a user namespace", nil, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: all, GidMappings: all, GidMappingsEnableSetgroups: true}},
+		{"root that may not mount", []string{"setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"}, nil},
+	} {
+		argv := append(tc.argv, program, "-test.run=^TestReady$", "-test.v")
+		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+		cmd.SysProcAttr = tc.attr
+		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestReady")) {
+			t.Errorf("%s: %v\n%s", tc.name, err, out)
+		}
 	}
 }
 

@@ -5,7 +5,7 @@ lacks() {
 	exit 1
 }
 
-mkdir "$DIR/lower" "$DIR/over" "$DIR/proc"
+mkdir -p "$DIR/lower/folder/another" "$DIR/over" "$DIR/proc"
 : >"$DIR/lower/file"
 # The first account of a Debian tree after root, and the last one, which is nobody.
 chown 1:1 "$DIR/lower/file" || lacks accounts
@@ -13,3 +13,4 @@ chown 65534:65534 "$DIR/lower/file" || lacks accounts
 mount -t proc proc "$DIR/proc" || lacks proc
 overlay "$DIR/lower" "$DIR/over" || lacks overlay
 echo >"$DIR/over/root/file" || lacks overlay
+rm -r "$DIR/over/root/folder" || lacks overlay
