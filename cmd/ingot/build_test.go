@@ -196,9 +196,14 @@ func wantOutputs(t *testing.T, dir string, want ...string) {
 // await waits for a condition for at most a minute.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	awaitFor(t, time.Minute, what, done)
+}
+
+func awaitFor(t *testing.T, most time.Duration, what string, done func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(most)
 	for !done() {
 		select {
 		case <-tick.C:
@@ -222,6 +227,9 @@ func TestBuild(t *testing.T) {
 	t.Run("full output", s.fullOutput)
 	t.Run("full cache", s.fullCache)
 	t.Run("interrupted", s.interrupted)
+	t.Run("interrupted later", s.interruptedLater)
+	t.Run("unfit machines", s.unfit)
+	t.Run("killed", s.killed)
 }
 
 // cached: nothing changed, nothing is redone; and only what depends on a
