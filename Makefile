@@ -6,7 +6,7 @@ build = $(GO) build -trimpath -buildvcs=false
 # For the provenance of images; empty outside a repository.
 commit = $$(git describe --always --abbrev=64 --exclude='*' --dirty 2>/dev/null)
 
-.PHONY: all setup demo test short sabotage full repeat bench depth lint clean
+.PHONY: all setup demo test short sabotage full repeat variations bench depth lint clean
 
 all: ## build the programs into bin/
 	$(build) -ldflags="-X main.commit=$(commit)" -o bin/ingot ./cmd/ingot
@@ -34,6 +34,9 @@ full: setup all ## the example's verdict with all scenarios, half an hour
 
 repeat: setup all ## 20 verdicts of the example, which must be equal
 	$(GO) test -timeout 120m -v -run '^TestVerdictRepeats$$' ./qemu-tests/assay -repeat 20
+
+variations: setup all ## builds of the example under other conditions, as other users, ended at every stage and several at once, which must give the same bytes
+	$(GO) test -timeout 120m -v -run '^(TestVariations|TestEndedAnywhere|TestColdBuildsAtOnce)$$' ./cmd/ingot -variations
 
 bench: setup all ## builds timed, beside mkosi's of the same packages where that is installed; writes docs/benchmarks.md
 	$(GO) test -timeout 60m -v -run '^TestBuildTimes$$' ./cmd/ingot -bench-report "$(CURDIR)/docs/benchmarks.md"

@@ -6,7 +6,8 @@ set -eu
 # mmdebstrap, its keys and the id maps make images; the rest are the foreign
 # programs that the tests have check them.
 packages="mmdebstrap debian-archive-keyring uidmap gcc libc6-dev libblkid-dev
-gnupg gdisk dosfstools e2fsprogs mtools erofs-utils cryptsetup-bin iproute2 nftables nmap openssh-server ssh-audit sudo shellcheck tcpdump"
+gnupg gdisk dosfstools e2fsprogs mtools erofs-utils cryptsetup-bin iproute2 nftables nmap openssh-server ssh-audit sudo shellcheck tcpdump
+locales tzdata"
 
 missing=
 for package in $packages; do

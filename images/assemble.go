@@ -55,39 +55,43 @@ func (b *builder) disk(ctx context.Context, r recipe, t trees, root sealed) (Res
 
 // publishImage makes an image beside its place and puts it there in one step.
 func publishImage(ctx context.Context, image, key string, p parts) (published, error) {
-	next := image + ".new" // a killed build leaves it
+	next := image + ".new"
 	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
 		return published{}, err
 	}
-	err := writeDisk(next, p)
+	f, err := create(next)
+	if err != nil {
+		return published{}, err
+	}
 	sum := ""
+	err = writeDisk(f.File, p)
 	if err == nil {
-		sum, err = digestOnDisk(next)
+		sum, err = digestAndSync(f.File)
 	}
-	if err == nil {
-		then := time.Now().Add(-back)
-		err = errors.Join(ctx.Err(), os.Chtimes(next, then, then))
+	if err := f.finish(errors.Join(err, ctx.Err())); err != nil {
+		return published{}, err
 	}
+	then := time.Now().Add(-back)
+	err = os.Chtimes(next, then, then)
 	if err == nil {
 		err = os.Rename(next, image)
 	}
 	if err != nil {
-		return published{}, errors.Join(err, os.RemoveAll(next))
+		return published{}, errors.Join(err, os.Remove(next))
 	}
 	return stateOf(image, key, sum)
 }
 
-// digestOnDisk is a file's SHA-256, which is taken while the file is written to
-// its disk. It is there when this returns.
-func digestOnDisk(file string) (string, error) {
-	f, err := os.Open(file)
+// digestAndSync is a file's SHA-256, which is taken while the file is written to
+// its disk.
+func digestAndSync(f *os.File) (string, error) {
+	info, err := f.Stat()
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	synced := make(chan error, 1)
 	go func() { synced <- f.Sync() }()
 	sum := sha256.New()
-	_, err = io.Copy(sum, f)
+	_, err = io.Copy(sum, io.NewSectionReader(f, 0, info.Size()))
 	return hex.EncodeToString(sum.Sum(nil)), errors.Join(err, <-synced)
 }

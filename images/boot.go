@@ -19,7 +19,7 @@ func (t tools) command(ctx context.Context, program string, args ...string) *exe
 	loader := filepath.Join(t.root, "usr/lib64/ld-linux-x86-64.so.2")
 	libraries := filepath.Join(t.root, "usr/lib/x86_64-linux-gnu")
 	argv := append([]string{"--library-path", libraries, filepath.Join(t.root, program)}, args...)
-	cmd := exec.CommandContext(ctx, loader, argv...)
+	cmd := bound(exec.CommandContext(ctx, loader, argv...))
 	cmd.Env = environment(nil)
 	return cmd
 }

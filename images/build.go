@@ -100,6 +100,9 @@ type builder struct {
 	now    map[string]inputs // of this build's stages
 	used   []used
 	broken map[string]bool // places that do not work
+
+	trying sync.Mutex
+	tried  bool // that scripts can run here
 }
 
 // Build makes the image of plan.
@@ -252,6 +255,9 @@ func (b *builder) stage(ctx context.Context, s stageID, make func(dir string) er
 		return make(dir)
 	})
 	result.From = from
+	if err == nil {
+		err = ctx.Err() // not all that a stage does can be interrupted
+	}
 	if err != nil {
 		return "", err
 	}
@@ -344,6 +350,9 @@ func (b *builder) tree(ctx context.Context, lock Lock, name Tree) (string, error
 func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Accounts, dir string) error {
 	// In an order of their own: that of the lock is no input.
 	packages := slices.SortedFunc(slices.Values(lock.Trees[name]), func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
 	if err := b.download(ctx, lock, name); err != nil {
 		return err
 	}
@@ -363,7 +372,7 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Ac
 	for i, p := range packages {
 		names[i] = p.Name
 	}
-	return b.ns.run(ctx, script{Name: "tree", Log: b.opts.Log, Env: map[string]string{
+	return b.run(ctx, script{Name: "tree", Log: b.opts.Log, Env: map[string]string{
 		"OUT": dir, "REPO": repo, "SUITE": lock.Suite, "VARIANT": name.variant(), "PACKAGES": strings.Join(names, ","),
 		"ACCOUNTS": accountsDir, "SOURCE_DATE_EPOCH": fmt.Sprint(lock.Epoch),
 		"TMPDIR": repo, // a killed mmdebstrap leaves its temporary files
@@ -419,7 +428,7 @@ func (b *builder) base(ctx context.Context, lock Lock, s stageID) (string, error
 		if err := b.install(ctx, lock, TreeImage, lock.Accounts, dir); err != nil {
 			return err
 		}
-		return b.ns.run(ctx, script{Name: "base", Log: b.opts.Log, Env: map[string]string{
+		return b.run(ctx, script{Name: "base", Log: b.opts.Log, Env: map[string]string{
 			"TREE": filepath.Join(dir, "tree"), "OUT": dir, "EPOCH": fmt.Sprint(lock.Epoch), "MODULES": moduleList(b.modules),
 		}})
 	})
@@ -448,7 +457,7 @@ func (b *builder) initrd(ctx context.Context, r recipe, base, ignition func() (s
 		if err := writeModule(module); err != nil {
 			return err
 		}
-		err = b.ns.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
+		err = b.run(ctx, script{Name: "initrd", Log: b.opts.Log, Env: map[string]string{
 			"TREE": filepath.Join(tree, "tree"), "BASE": filepath.Join(base, "tree"), "MODULE": module,
 			"AGENT": b.opts.Agent, "IGNITION": ignition, "KERNEL": strings.TrimSpace(string(version)),
 			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch),

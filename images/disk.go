@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/diskfs/go-diskfs"
+	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/disk"
 	"github.com/diskfs/go-diskfs/filesystem"
 )
@@ -40,8 +41,8 @@ func (p parts) layout() (layout, error) {
 	return newLayout(p.rootHash, p.slot, root.Size()), nil
 }
 
-// writeDisk assembles the disk in a new sparse file.
-func writeDisk(file string, p parts) error {
+// writeDisk assembles the disk in an empty file, which becomes sparse.
+func writeDisk(f *os.File, p parts) error {
 	if err := checkESP(p.esp); err != nil {
 		return err
 	}
@@ -49,14 +50,9 @@ func writeDisk(file string, p parts) error {
 	if err != nil {
 		return err
 	}
-	if err := writeTableAndESP(file, l, p); err != nil {
+	if err := writeTableAndESP(f, l, p); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	if err := mendParents(f, l.start(espIndex)); err != nil {
 		return err
 	}
@@ -66,10 +62,7 @@ func writeDisk(file string, p parts) error {
 	if err := fill(f, l, rootIndex, p.root); err != nil {
 		return err
 	}
-	if err := fill(f, l, verityIndex, p.verity); err != nil {
-		return err
-	}
-	return f.Close()
+	return fill(f, l, verityIndex, p.verity)
 }
 
 // checkESP refuses a kernel and an initrd that leave the other slot too little
@@ -85,16 +78,18 @@ func checkESP(files []espFile) error {
 	return nil
 }
 
-func writeTableAndESP(file string, l layout, p parts) error {
+func writeTableAndESP(f *os.File, l layout, p parts) error {
 	// go-diskfs takes the time of a reproducible file system from here.
 	if err := os.Setenv("SOURCE_DATE_EPOCH", strconv.FormatInt(p.epoch, 10)); err != nil {
 		return err
 	}
-	d, err := diskfs.Create(file, l.bytes, diskfs.SectorSize512)
+	if err := f.Truncate(l.bytes); err != nil {
+		return err
+	}
+	d, err := diskfs.OpenBackend(file.New(f, false), diskfs.WithSectorSize(diskfs.SectorSize512))
 	if err != nil {
 		return fmt.Errorf("create the disk: %w", err)
 	}
-	defer d.Close()
 	if err := d.Partition(l.table); err != nil {
 		return fmt.Errorf("write the partition table: %w", err)
 	}
@@ -168,22 +163,22 @@ func mendParents(f *os.File, start int64) error {
 }
 
 // fill writes a file into a partition.
-func fill(disk *os.File, l layout, index int, file string) error {
-	info, err := os.Stat(file)
+func fill(disk *os.File, l layout, index int, from string) error {
+	info, err := os.Stat(from)
 	if err != nil {
 		return err
 	}
 	p := l.table.Partitions[index-1]
 	if info.Size() > int64(p.Size) {
-		return fmt.Errorf("%s has %d bytes and the partition %s %d", filepath.Base(file), info.Size(), p.Name, p.Size)
+		return fmt.Errorf("%s has %d bytes and the partition %s %d", filepath.Base(from), info.Size(), p.Name, p.Size)
 	}
-	return copyAt(disk, l.start(index), file)
+	return copyAt(disk, l.start(index), from)
 }
 
 // copyAt writes the file at an offset of the disk, leaving runs of zeros as
 // holes.
-func copyAt(disk *os.File, offset int64, file string) error {
-	in, err := os.Open(file)
+func copyAt(disk *os.File, offset int64, from string) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
@@ -194,7 +189,7 @@ func copyAt(disk *os.File, offset int64, file string) error {
 		n, err := io.ReadFull(in, buf)
 		if n > 0 && !slices.Equal(buf[:n], zeros[:n]) {
 			if _, err := disk.WriteAt(buf[:n], offset); err != nil {
-				return fmt.Errorf("write %s to the disk: %w", filepath.Base(file), err)
+				return fmt.Errorf("write %s to the disk: %w", filepath.Base(from), err)
 			}
 		}
 		offset += int64(n)

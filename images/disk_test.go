@@ -43,7 +43,12 @@ func fakeParts(t *testing.T) parts {
 func newDisk(t *testing.T, p parts) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "disk.raw")
-	if err := writeDisk(file, p); err != nil {
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := writeDisk(f, p); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -275,9 +280,14 @@ func TestWriteDiskRefuses(t *testing.T) {
 	} {
 		p := fakeParts(t)
 		spoil(&p)
-		if err := writeDisk(filepath.Join(t.TempDir(), "disk.raw"), p); err == nil {
+		f, err := os.Create(filepath.Join(t.TempDir(), "disk.raw"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeDisk(f, p); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+		f.Close()
 	}
 }
 

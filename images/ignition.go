@@ -51,7 +51,7 @@ func (b *builder) ignition(ctx context.Context, lock Lock, s stageID) (string, e
 		if err != nil {
 			return err
 		}
-		err = b.ns.run(ctx, script{Name: "ignition", Log: b.opts.Log, Env: map[string]string{
+		err = b.run(ctx, script{Name: "ignition", Log: b.opts.Log, Env: map[string]string{
 			"TREE": filepath.Join(compiler, "tree"), "GOROOT": goroot, "GOMODCACHE": modcache, "MODULE": module, "LDFLAGS": ignitionFlags(), "OUT": dir,
 		}})
 		if err != nil {
@@ -80,7 +80,7 @@ func downloadModules(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 	}
-	list := exec.CommandContext(ctx, "go", "list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", source.Module+"/internal")
+	list := bound(exec.CommandContext(ctx, "go", "list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", source.Module+"/internal"))
 	list.Dir = dir
 	list.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := list.CombinedOutput(); err != nil {

@@ -38,6 +38,11 @@ func MakeLock(ctx context.Context, plan layers.Plan, opts Options, dryRun bool) 
 	if err != nil {
 		return Relocked{}, fault.Input(err)
 	}
+	if !dryRun {
+		if err := b.ready(ctx); err != nil {
+			return Relocked{}, err
+		}
+	}
 	resolved, err := b.resolve(ctx, plan, old)
 	if err != nil {
 		return Relocked{}, err
@@ -80,6 +85,9 @@ func (b *builder) lock(ctx context.Context, plan layers.Plan) (Lock, error) {
 		return Lock{}, fault.Input(fmt.Errorf("%s is not the one of this ingot.yaml: %s; run \"ingot lock\"", b.opts.LockFile, strings.Join(mismatch, "; ")))
 	case errors.Is(err, ErrNoLock) && b.opts.Locked, err != nil && !errors.Is(err, ErrNoLock):
 		return Lock{}, fault.Input(err)
+	}
+	if err := b.ready(ctx); err != nil {
+		return Lock{}, err
 	}
 	resolved, err := b.resolve(ctx, plan, lock)
 	if err != nil {

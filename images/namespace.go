@@ -9,10 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ingot/fault"
 )
@@ -35,15 +36,53 @@ type script struct {
 // rest, so that files of the cache look the same to both.
 type namespace struct{}
 
-func (namespace) command(online bool) []string {
+// command prepares a program that is uid 0 of such namespaces.
+func (namespace) command(ctx context.Context, online bool, program ...string) *exec.Cmd {
 	argv := []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private"}
 	if !online {
 		argv = append(argv, "--net")
 	}
-	if os.Geteuid() != 0 {
+	host := thisHost()
+	if host.euid != 0 {
 		argv = append(argv, "--user", "--map-root-user", "--map-auto")
 	}
-	return argv
+	argv = append(argv, program...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	// A process group of its own: a terminal's Ctrl-C reaches us, and we end
+	// the namespace as a whole.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if host.euid == 0 && !host.mayMount() {
+		// Root of a container without that right has it in a user namespace. It
+		// may hand on all of its ids, so that everything looks the same there.
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = host.ids("uid_map"), host.ids("gid_map")
+		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+	}
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// runGroup runs a program that leads a process group, and ends with it what it
+// leaves of the group: unshare of util-linux 2.38 leaves a child that waits for
+// ever when it cannot make a user namespace.
+func runGroup(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	group := cmd.Process.Pid
+	// Its number is taken until it was waited for, so that no other group has it.
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Waitid(unix.P_PID, group, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	_ = unix.Kill(-group, unix.SIGKILL)
+	return cmd.Wait()
+}
+
+// bound ends a program with this one, however this one ends.
+func bound(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
 }
 
 // umask: the user's own must not reach the modes of an image's files.
@@ -58,11 +97,10 @@ func (n namespace) run(ctx context.Context, s script) error {
 	if err != nil {
 		return err
 	}
-	argv := append(n.command(s.Online), "/bin/sh", "-eu", "-c", umask+string(lib)+string(body), "ingot-"+s.Name)
 	watched, end := context.WithCancel(ctx)
 	defer end()
 	printed := &output{onFullDisk: end}
-	cmd := exec.CommandContext(watched, argv[0], argv[1:]...)
+	cmd := n.command(watched, s.Online, "/bin/sh", "-eu", "-c", umask+string(lib)+string(body), "ingot-"+s.Name)
 	cmd.Env = environment(s.Env)
 	cmd.Stdout = printed
 	if s.Log != nil {
@@ -72,11 +110,7 @@ func (n namespace) run(ctx context.Context, s script) error {
 	if s.Out != nil {
 		cmd.Stdout = s.Out
 	}
-	// A process group of its own: a terminal's Ctrl-C reaches us, and we end
-	// the namespace as a whole.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
+	err = runGroup(cmd)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -93,13 +127,10 @@ func (n namespace) self(ctx context.Context, stdin io.Reader, stdout io.Writer, 
 	if err != nil {
 		return err
 	}
-	argv := append(append(n.command(false), program), verb...)
 	var printed bytes.Buffer
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := n.command(ctx, false, append([]string{program}, verb...)...)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environment(nil), stdin, stdout, &printed
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
+	err = runGroup(cmd)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -135,7 +166,14 @@ const refusal = "ingot-refuse: "
 // the input, in words for the user.
 var errScript = errors.New("refused")
 
+// lacking begins the line in which a script tells what a namespace does not
+// give: a key of lacks.
+const lacking = "ingot-lacks: "
+
 func (namespace) explain(s script, err error, output string) error {
+	if what, ok := missing(output, err); ok {
+		return fault.Machine(fmt.Errorf("%s; %s: %w\n%s", what.problem, thisHost().advice(what, output+err.Error()), err, lastLines(output, 5)))
+	}
 	// Before a refusal: what does not fit is not the input's fault.
 	if strings.Contains(output, fullDisk) {
 		return fault.Machine(fmt.Errorf("%s: the disk is full; make room where the cache is: %w\n%s", s.Name, err, lastLines(output, 5)))
@@ -144,9 +182,6 @@ func (namespace) explain(s script, err error, output string) error {
 		if why, ok := strings.CutPrefix(line, refusal); ok {
 			return fault.Input(fmt.Errorf("%s %w: %s\n%s", s.Name, errScript, why, lastLines(output, 20)))
 		}
-	}
-	if strings.Contains(output, "unshare:") || strings.Contains(output, "newuidmap") || errors.Is(err, exec.ErrNotFound) {
-		return fault.Machine(fmt.Errorf("no namespace could be made; install uidmap and give this user subordinate ids in /etc/subuid and /etc/subgid: %w\n%s", err, lastLines(output, 5)))
 	}
 	return fmt.Errorf("%s: %w\n%s", s.Name, err, lastLines(output, 20))
 }
@@ -162,42 +197,4 @@ func environment(extra map[string]string) []string {
 		env = append(env, k+"="+v)
 	}
 	return env
-}
-
-// CheckHost reports what this machine lacks for a build, all of it at once.
-func CheckHost() error {
-	var missing []string
-	for _, need := range []struct{ program, pkg string }{
-		{"mmdebstrap", "mmdebstrap"}, {"apt-get", "apt"}, {"dpkg-deb", "dpkg"}, {"unshare", "util-linux"}, {"go", "golang-go"},
-	} {
-		if _, err := exec.LookPath(need.program); err != nil {
-			missing = append(missing, fmt.Sprintf("%s (Debian package %s)", need.program, need.pkg))
-		}
-	}
-	if os.Geteuid() != 0 {
-		missing = append(missing, missingIDs()...)
-	}
-	if len(missing) > 0 {
-		return fault.Machine(fmt.Errorf("this machine lacks %s", strings.Join(missing, ", ")))
-	}
-	return nil
-}
-
-// missingIDs says what an ordinary user lacks to own a tree with many uids.
-func missingIDs() []string {
-	var missing []string
-	if _, err := exec.LookPath("newuidmap"); err != nil {
-		missing = append(missing, "newuidmap (Debian package uidmap)")
-	}
-	u, err := user.Current()
-	if err != nil {
-		return append(missing, "a name for this user")
-	}
-	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
-		b, _ := os.ReadFile(file)
-		if !strings.Contains("\n"+string(b), "\n"+u.Username+":") && !strings.Contains("\n"+string(b), "\n"+u.Uid+":") {
-			missing = append(missing, fmt.Sprintf("subordinate ids for %s in %s", u.Username, file))
-		}
-	}
-	return missing
 }

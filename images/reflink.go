@@ -1,7 +1,6 @@
 package images
 
 import (
-	"errors"
 	"io"
 	"os"
 
@@ -9,25 +8,21 @@ import (
 )
 
 // reflink copies a file sharing its blocks where the file system can, and
-// otherwise only the parts that are not holes. The copy is on the disk when it
-// returns; one that fails is removed.
+// otherwise only the parts that are not holes.
 func reflink(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	out, err := create(to)
 	if err != nil {
 		return err
 	}
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		err = copySparse(in, out)
+		err = copySparse(in, out.File)
 	}
-	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
-		return errors.Join(err, os.Remove(to))
-	}
-	return nil
+	return out.finish(err)
 }
 
 func copySparse(in, out *os.File) error {

@@ -16,7 +16,7 @@ import (
 func repository(ctx context.Context, store debs, dir, suite string, packages []Package) error {
 	var index strings.Builder
 	for _, p := range packages {
-		control, err := exec.CommandContext(ctx, "dpkg-deb", "--field", store.path(p)).Output()
+		control, err := bound(exec.CommandContext(ctx, "dpkg-deb", "--field", store.path(p))).Output()
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()

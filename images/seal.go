@@ -46,7 +46,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees,
 		if err := writeSealInput(input, config.JSON, plan, share); err != nil {
 			return err
 		}
-		err = b.ns.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
+		err = b.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
 			"BASE": filepath.Join(t.base, "tree"), "TOOLS": t.tools.root, "IGNITION": t.ignition, "AGENT": b.opts.Agent, "INPUT": input,
 			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch), "UUID": derivedUUID("root", key), "COMPRESSION": cmp.Or(b.opts.Compression, FastCompression),
 		}})

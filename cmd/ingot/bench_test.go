@@ -140,13 +140,9 @@ func (b *bench) cold() {
 	s := series{what: coldBuild}
 	for range coldRuns {
 		cache := filepath.Join(b.t.TempDir(), "cache")
-		if out, err := exec.Command("sh", "-c", `mkdir -p "$2" && { cp -al "$1/debs" "$2/debs" 2>/dev/null || cp -a "$1/debs" "$2/debs"; }`, "sh", b.server.cache, cache).CombinedOutput(); err != nil {
-			b.t.Fatalf("%v: %s", err, out)
-		}
+		coldCache(b.t, b.server.cache, cache, true)
 		b.timed(&s, ingot(b.t, cache, "build", "--locked", b.server.copy(b.t)))
-		if out, err := exec.Command("rm", "-rf", cache).CombinedOutput(); err != nil {
-			b.t.Fatalf("%v: %s", err, out)
-		}
+		must(b.t, "rm", "-rf", cache)
 	}
 	b.add(s)
 }

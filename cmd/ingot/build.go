@@ -108,6 +108,9 @@ func (c *console) build(ctx context.Context, loaded config.Loaded, dir string, f
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return images.Result{}, err
 	}
+	if err := errors.Join(sweep(o.Out), sweep(dir)); err != nil {
+		c.remark("what a killed build left beside the outputs could not be deleted: %v", err)
+	}
 	instance, err := c.instance(loaded, dir)
 	if err != nil {
 		return images.Result{}, err

@@ -196,9 +196,14 @@ func wantOutputs(t *testing.T, dir string, want ...string) {
 // await waits for a condition for at most a minute.
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	awaitFor(t, time.Minute, what, done)
+}
+
+func awaitFor(t *testing.T, most time.Duration, what string, done func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(time.Minute)
+	deadline := time.After(most)
 	for !done() {
 		select {
 		case <-tick.C:
@@ -222,6 +227,9 @@ func TestBuild(t *testing.T) {
 	t.Run("full output", s.fullOutput)
 	t.Run("full cache", s.fullCache)
 	t.Run("interrupted", s.interrupted)
+	t.Run("interrupted later", s.interruptedLater)
+	t.Run("unfit machines", s.unfit)
+	t.Run("killed", s.killed)
 }
 
 // cached: nothing changed, nothing is redone; and an image that was written to is
@@ -242,7 +250,7 @@ func (s server) cached(t *testing.T) {
 // twoAtOnce: the second build of a folder waits for the first and then finds
 // all of its work.
 func (s server) twoAtOnce(t *testing.T) {
-	dir, cache := s.copy(t), s.linked(t, "root", "disk")
+	dir, cache := s.copy(t), s.linked(t, "root")
 	replace(t, dir, "why: HTTPS reverse proxy", "why: another reason")
 	first := make(chan outcome)
 	go func() { first <- finish(t, ingot(t, cache, "build", "--json", dir)) }()
@@ -300,7 +308,7 @@ func (s server) linked(t *testing.T, but ...string) string {
 // reproducible: another place, cache, umask, time zone and language, the same
 // bytes.
 func (s server) reproducible(t *testing.T) {
-	dir, cache := s.copy(t), s.linked(t, "root", "disk")
+	dir, cache := s.copy(t), s.linked(t, "root")
 	cmd := ingot(t, cache, "build", "--json", dir)
 	cmd.Path = "/bin/sh"
 	cmd.Args = append([]string{"sh", "-c", `umask 077; exec ingot "$@"`, "sh"}, cmd.Args[1:]...)

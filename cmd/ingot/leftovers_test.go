@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // holders are the processes other than this one that have a file open.
@@ -76,7 +78,7 @@ func hostTemporaries(t *testing.T) []string {
 // interrupted: Ctrl-C in the middle of the packages' installation leaves no
 // process, no mount and no file.
 func (s server) interrupted(t *testing.T) {
-	dir, cache := s.copy(t), s.linked(t, "base", "root", "disk")
+	dir, cache := s.copy(t), s.linked(t, "base", "root")
 	before := hostTemporaries(t)
 	cmd := ingot(t, cache, "build", dir)
 	done := make(chan outcome)
@@ -95,13 +97,181 @@ func (s server) interrupted(t *testing.T) {
 		t.Errorf("exit code %d, want %d:\n%s%s", o.code, exitInterrupted, o.stdout, o.stderr)
 	}
 	wantNothingOf(t, cache)
-	wantNoStages(t, cache, "base", "root", "disk")
+	wantNoStages(t, cache, "base", "root")
 	wantOutputs(t, filepath.Join(dir, "build"), ".lock")
 	for _, name := range hostTemporaries(t) {
 		if !slices.Contains(before, name) {
 			t.Errorf("%s is left", name)
 		}
 	}
+}
+
+// What a killed build had begun to write goes; what another one writes now stays.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := time.Now().Add(-2 * halfWrittenFor)
+	kept := []string{".instance.ign", ".instance.ign1x", ".lock", ".other7", "instance.ign", "sbom.cdx.json5"}
+	gone := []string{".instance.ign4711", ".provenance.json1", ".sbom.cdx.json22", ".sbom.spdx.json333", ".ingot.lock9"}
+	for _, name := range append(slices.Clone(kept), gone...) {
+		file := filepath.Join(dir, name)
+		write(t, file, "x")
+		if err := os.Chtimes(file, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(dir, ".instance.ign12"), "of another build")
+	if err := os.Symlink("instance.ign", filepath.Join(dir, ".ingot.lock10")); err != nil {
+		t.Fatal(err)
+	}
+	if err := sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	want := append(kept, ".instance.ign12", ".ingot.lock10")
+	slices.Sort(want)
+	wantOutputs(t, dir, want...)
+	if err := sweep(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+}
+
+// TestEndedAnywhere ends builds in the middle of every stage, in a cache that has
+// nothing but the packages when the first of them begins. "make variations" runs
+// it; TestBuild does the same with the stages that take seconds.
+func TestEndedAnywhere(t *testing.T) {
+	skipUnlessVariations(t)
+	s := newServer(t)
+	t.Run("killed", func(t *testing.T) { s.ended(t, syscall.SIGKILL, allStages...) })
+	t.Run("interrupted", func(t *testing.T) { s.ended(t, syscall.SIGINT, allStages...) })
+}
+
+func (s server) killed(t *testing.T) {
+	s.ended(t, syscall.SIGKILL, warmStages...)
+}
+
+func (s server) interruptedLater(t *testing.T) {
+	s.ended(t, syscall.SIGINT, warmStages...)
+}
+
+// ended ends a build in the middle of each of these stages, which the cache
+// lacks, and while it writes the image. All are of one folder and in one cache: each finds
+// what the one before left, and goes on.
+func (s server) ended(t *testing.T, how syscall.Signal, stages ...string) {
+	dir, cache := s.copy(t), s.linked(t, stages...)
+	out := filepath.Join(dir, "build")
+	var left []string
+	for _, stage := range append(slices.Clone(stages), writingImage) {
+		o, in := s.endIn(t, how, dir, cache, stage)
+		if o.code == exitFine {
+			t.Errorf("the build was done before it was seen in %s", stage)
+			break
+		}
+		if want := map[syscall.Signal]int{syscall.SIGKILL: -1, syscall.SIGINT: exitInterrupted}[how]; o.code != want || o.stdout != "" {
+			t.Errorf("%s in %s: exit code %d, want %d:\n%s%s", how, stage, o.code, want, o.stdout, o.stderr)
+		}
+		if byScript := stage != "contents" && stage != writingImage; byScript && in < 2 {
+			t.Errorf("only %d process works at %s: the check for processes sees nothing", in, stage)
+		}
+		if how == syscall.SIGKILL {
+			await(t, "the end of the build's processes", func() bool { return len(users(cache)) == 0 })
+		}
+		wantNothingOf(t, cache)
+		wantNothingOf(t, dir)
+		wantOutputs(t, out, ".lock")
+		now := unfinished(cache)
+		for _, name := range left {
+			if slices.Contains(now, name) {
+				t.Errorf("%s was left in the cache and is still there after another build, which was ended in %s", name, stage)
+			}
+		}
+		left = now
+		switch {
+		case how == syscall.SIGINT && len(left) > 0:
+			t.Errorf("interrupted in %s, it leaves %q in the cache", stage, left)
+		case how == syscall.SIGKILL && stage != writingImage && !slices.ContainsFunc(left, func(name string) bool { return strings.HasPrefix(name, stage+"-") }):
+			t.Errorf("killed in %s, it leaves %q: it was not in the middle", stage, left)
+		}
+		t.Logf("%s in %s, of %d processes; left in the cache: %q", how, stage, in, left)
+	}
+	r := built(t, finish(t, ingot(t, cache, "build", "--json", dir)))
+	if r.SHA256 != s.result.SHA256 {
+		t.Errorf("the build after them has the sha256 %s, want %s", r.SHA256, s.result.SHA256)
+	}
+	wantNoStages(t, cache)
+	wantOutputs(t, out, ".lock", "image.raw", "instance.ign", "provenance.json", "sbom.cdx.json", "sbom.spdx.json")
+}
+
+// writingImage is the step that is no stage of the cache.
+const writingImage = "disk"
+
+// endIn sends a signal to a build that is in a stage, and says how many processes
+// it had.
+func (s server) endIn(t *testing.T, how syscall.Signal, dir, cache, stage string) (o outcome, processes int) {
+	t.Helper()
+	cmd := ingot(t, cache, "build", dir)
+	done := make(chan struct{})
+	go func() {
+		o = finish(t, cmd)
+		close(done)
+	}()
+	awaitFor(t, 20*time.Minute, "the stage "+stage, func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return begun(dir, cache, stage)
+		}
+	})
+	select {
+	case <-done:
+	default:
+		processes = len(users(cache))
+		if err := cmd.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	return o, processes
+}
+
+// begun reports whether a build works at a stage: whether the first files are
+// there, those of a script where one makes the stage.
+func begun(dir, cache, stage string) bool {
+	var files string
+	switch stage {
+	case "base", "tools", "compiler", "initrd":
+		files = "tree/*"
+	case "ignition", "initramfs", "root":
+		files = "build/upper/*" // the overlay itself is mounted where only the script sees it
+	case "contents": // it reads for a second, and writes a file at the end
+	case writingImage:
+		return len(openIn(filepath.Join(dir, "build"))) > 0
+	}
+	found, _ := filepath.Glob(filepath.Join(cache, "tmp", stage+"-*", files))
+	return len(found) > 0
+}
+
+// openIn are the files of a folder that processes have open and that are not its
+// lock: those without a name, too.
+func openIn(dir string) []string {
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	var found []string
+	for _, link := range links {
+		if target, _ := os.Readlink(link); strings.HasPrefix(target, dir+"/") && filepath.Base(target) != ".lock" {
+			found = append(found, target)
+		}
+	}
+	return found
+}
+
+// unfinished are the names of what is not done, or was not, in a cache.
+func unfinished(cache string) []string {
+	entries, _ := os.ReadDir(filepath.Join(cache, "tmp"))
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // onSmallDisk runs ingot with a file system of size bytes mounted on dir, where
@@ -148,7 +318,7 @@ func (s server) fullOutput(t *testing.T) {
 
 // fullCache: the root does not fit into the cache.
 func (s server) fullCache(t *testing.T) {
-	dir, cache := s.copy(t), s.linked(t, "root", "disk")
+	dir, cache := s.copy(t), s.linked(t, "root")
 	small := t.TempDir()
 	o := onSmallDisk(t, ingot(t, small, "build", "--quiet", dir), small, "24m", `cp -a "`+cache+`/stages" "$disk"`)
 	if o.code != exitMachine || !strings.Contains(o.stderr, "the disk is full") {

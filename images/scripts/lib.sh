@@ -7,9 +7,11 @@
 overlay() {
 	mkdir -p "$2/upper" "$2/work" "$2/root"
 	options="lowerdir=$1,upperdir=$2/upper,workdir=$2/work,volatile"
-	# Only the real root may write trusted.overlay attributes.
-	mount -t overlay overlay -o "$options" "$2/root" 2>/dev/null ||
-		mount -t overlay overlay -o "$options,userxattr" "$2/root"
+	# Only root of the first user namespace, which has a fixed number
+	# (PROC_USER_INIT_INO), may write trusted.overlay attributes. An overlay that
+	# wants to and cannot is mounted all the same, and fails to remove folders.
+	[ "$(readlink /proc/self/ns/user)" = 'user:[4026531837]' ] || options=$options,userxattr
+	mount -t overlay overlay -o "$options" "$2/root"
 }
 
 # api ROOT mounts what programs in a chroot expect, with a private /dev.
