@@ -135,6 +135,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	plan = withoutKept(plan, lock.Trees[TreeImage])
 	// 2. What each stage depends on, then the trees, and Ignition.
 	recipe, err := b.recipe(plan, lock)
 	if err != nil {

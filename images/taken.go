@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ingot/fault"
@@ -18,6 +19,14 @@ import (
 type takenAway struct {
 	SUID    []layers.SUID
 	Removed []layers.Removal
+}
+
+// withoutKept leaves out the removals of a plan that an installed package forbids.
+func withoutKept(plan layers.Plan, installed []Package) layers.Plan {
+	plan.Removed = slices.DeleteFunc(slices.Clone(plan.Removed), func(r layers.Removal) bool {
+		return slices.ContainsFunc(installed, func(p Package) bool { return p.Name == r.Unless })
+	})
+	return plan
 }
 
 // lists are what seal.sh reads: a path or a pattern a line.

@@ -67,3 +67,19 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutKept(t *testing.T) {
+	t.Parallel()
+	plan := layers.Plan{Removed: []layers.Removal{{Pattern: "/usr/bin/perl*", Unless: "perl"}, {Pattern: "/usr/bin/apt*"}}}
+	for _, tc := range []struct {
+		installed []Package
+		want      int
+	}{{nil, 2}, {[]Package{{Name: "perl-base"}}, 2}, {[]Package{{Name: "perl-base"}, {Name: "perl"}}, 1}} {
+		if got := withoutKept(plan, tc.installed); len(got.Removed) != tc.want || got.Removed[tc.want-1].Pattern != "/usr/bin/apt*" {
+			t.Errorf("with %v: %v", tc.installed, got.Removed)
+		}
+	}
+	if len(plan.Removed) != 2 {
+		t.Error("the plan itself was changed")
+	}
+}

