@@ -21,3 +21,7 @@ mmdebstrap --mode=root --variant="$VARIANT" --format=directory --quiet \
 	--dpkgopt='path-include=/usr/share/doc/*/copyright' \
 	--include="$PACKAGES" "$@" \
 	"$SUITE" "$OUT/tree" "deb [trusted=yes] copy:$REPO ./"
+# What is of this machine and this run: nodes that only root can make, and where
+# the repository was.
+rm -rf "$OUT/tree/dev" "$OUT/tree/etc/apt/sources.list"
+mkdir "$OUT/tree/dev"
