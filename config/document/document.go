@@ -3,7 +3,8 @@
 // of them at once.
 //
 // Anchors, aliases, merge keys and tags are refused: the files are short, and
-// without them a file means what it shows and cannot grow when it is read.
+// without them a file means what it shows and cannot grow when it is read. Only
+// [ParseShared] follows them.
 package document
 
 import (
@@ -26,14 +27,16 @@ type Document struct {
 
 // Parse reads data as the content of file, which is only a name here. The
 // document is never nil; when there are findings it holds nothing to decode.
-func Parse(file string, data []byte) (*Document, []Finding) {
+func Parse(file string, data []byte) (*Document, []Finding) { return parse(file, data, false) }
+
+func parse(file string, data []byte, shared bool) (*Document, []Finding) {
 	d := &Document{file: file}
 	text, problem := d.text(data)
 	d.lines = strings.Split(maskFile(text), "\n")
 	if problem != nil {
 		return d, []Finding{*problem}
 	}
-	root, problem := d.parse(text)
+	root, problem := d.parse(text, shared)
 	if problem != nil {
 		return d, []Finding{*problem}
 	}
@@ -42,7 +45,7 @@ func Parse(file string, data []byte) (*Document, []Finding) {
 }
 
 // parse turns text into the root node of its only document.
-func (d *Document) parse(text string) (root ast.Node, problem *Finding) {
+func (d *Document) parse(text string, shared bool) (root ast.Node, problem *Finding) {
 	defer func() {
 		// The parser is a foreign program fed by strangers: a file that
 		// trips it is a broken file, not a broken Ingot.
@@ -51,14 +54,18 @@ func (d *Document) parse(text string) (root ast.Node, problem *Finding) {
 		}
 	}()
 	tokens := lexer.Tokenize(text)
-	if problem := d.tokenLimits(tokens); problem != nil {
+	if problem := d.tokenLimits(tokens, shared); problem != nil {
 		return nil, problem
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, d.syntaxError(err)
 	}
-	return d.single(file)
+	root, problem = d.single(file)
+	if problem != nil || !shared {
+		return root, problem
+	}
+	return d.expand(root)
 }
 
 // single returns the body of the one document that a file may hold.

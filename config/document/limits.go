@@ -71,10 +71,16 @@ func positionAt(text string, offset int) Position {
 
 // tokenLimits refuses what would make the parser slow or a file unclear,
 // before the parser sees it.
-func (d *Document) tokenLimits(tokens token.Tokens) *Finding {
+func (d *Document) tokenLimits(tokens token.Tokens, shared bool) *Finding {
 	var depth nesting
+	refused := refusals()
+	if shared {
+		delete(refused, token.AnchorType)
+		delete(refused, token.AliasType)
+		delete(refused, token.MergeKeyType)
+	}
 	for _, t := range tokens {
-		if refusal, ok := refusals()[t.Type]; ok {
+		if refusal, ok := refused[t.Type]; ok {
 			return d.at(position(t), refusal, "write the value out where it is used")
 		}
 		if depth.enter(t) > maxDepth {

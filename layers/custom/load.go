@@ -3,12 +3,10 @@ package custom
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"reflect"
-	"syscall"
 
 	"ingot/config/document"
 	"ingot/layers"
@@ -63,7 +61,7 @@ func Load(name string, folder *os.Root, shown string) (Layer, []Input, []documen
 // read decodes one file of the folder, which is then the one that findings are
 // about. It reports whether the file fits; the error is that of reading it.
 func (l *loader) read(name string, into any) (bool, error) {
-	data, err := read(l.folder, name, document.MaxBytes+1)
+	data, err := document.ReadFile(l.folder, name, document.MaxBytes+1)
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +78,7 @@ func (l *loader) optional(name string, into any) bool {
 	fits, err := l.read(name, into)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		l.doc, _ = document.Parse(path.Join(l.shown, name), nil)
-		l.report(fmt.Sprintf("the file cannot be read: %v", cause(err)), "make it a regular file in the layer's folder, or remove it")
+		l.report(fmt.Sprintf("the file cannot be read: %v", document.Cause(err)), "make it a regular file in the layer's folder, or remove it")
 	}
 	return fits
 }
@@ -129,12 +127,12 @@ func (l *loader) local(name string, at ...any) string {
 		return ""
 	}
 	defer files.Close()
-	data, err := read(files, name, l.left+1)
+	data, err := document.ReadFile(files, name, l.left+1)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		l.report(fmt.Sprintf("there is no file %q below files", name), below, at...)
 	case err != nil:
-		l.report(fmt.Sprintf("the file %q cannot be read: %v", name, cause(err)), below, at...)
+		l.report(fmt.Sprintf("the file %q cannot be read: %v", name, document.Cause(err)), below, at...)
 	case int64(len(data)) > l.left:
 		l.report(fmt.Sprintf("the layer's files are larger than %d MiB", maxFiles>>20), "bring large files in a package or a container", at...)
 	default:
@@ -142,43 +140,6 @@ func (l *loader) local(name string, at ...any) string {
 		l.inputs = append(l.inputs, Input{path.Join(filesName, filepath.ToSlash(name)), data})
 	}
 	return string(data)
-}
-
-// errNotRegular is for folders, devices and pipes.
-var errNotRegular = errors.New("it is not a regular file")
-
-// read returns at most limit bytes of a regular file. A pipe must not block
-// the open.
-func read(root *os.Root, name string, limit int64) ([]byte, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: %w", name, errNotRegular)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return data, nil
-}
-
-// cause drops the path from an error that already names the file.
-func cause(err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	if errors.Is(err, errNotRegular) {
-		return errNotRegular
-	}
-	return err
 }
 
 // fragment turns the decoded config into the plan's terms.
