@@ -19,7 +19,7 @@ demo: setup all ## build the openclaw example, boot it, prove it
 	bin/ingot test examples/openclaw
 
 test: setup all lint ## every test, machines in QEMU included
-	$(GO) test -p 1 -timeout 60m ./...
+	$(GO) test -p 1 -timeout 75m ./...
 	# Once more with the QEMU that the others have put into the cache.
 	INGOT_TOOLS=$$(ls -d $(cache)/stages/tools-*/tree | tail -n 1) $(GO) test -timeout 10m ./qemu-tests/vm
 
