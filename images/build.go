@@ -337,7 +337,9 @@ func (b *builder) prepare(ctx context.Context, r recipe) (trees, error) {
 		t.initrd, err = b.initrd(ctx, r, base, ignition)
 		return err
 	})
-	return t, group.Wait()
+	// Not in the return: whether t is read before or after Wait is not said.
+	err := group.Wait()
+	return t, err
 }
 
 // tree installs the packages of one tree that is not shipped.

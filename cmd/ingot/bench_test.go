@@ -61,7 +61,7 @@ type bench struct {
 // in the same run where mkosi is installed. "make bench" runs it.
 func TestBuildTimes(t *testing.T) {
 	if *benchReport == "" {
-		t.Skip("it takes a quarter of an hour and wants a quiet machine; make bench runs it")
+		t.Skip("it takes 20 minutes and wants a quiet machine; make bench runs it")
 	}
 	// The programs that "make" makes: ingot in PATH is the test itself otherwise,
 	// which takes longer to begin.
