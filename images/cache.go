@@ -131,11 +131,42 @@ func (c Cache) make(ctx context.Context, name, dir string, make func(dir string)
 	if err != nil {
 		return false, err
 	}
-	// Other users share the cache.
-	if err := errors.Join(os.Chmod(tmp, 0o755), make(tmp)); err != nil {
+	// What scripts start as another user goes through it.
+	err = errors.Join(os.Chmod(tmp, 0o755), make(tmp))
+	if err == nil {
+		err = readable(tmp)
+	}
+	if err != nil {
 		return false, errors.Join(err, done())
 	}
 	return true, errors.Join(c.finish(tmp, dir), done())
+}
+
+// readable gives the files of a stage modes that do not depend on the
+// user's umask: other users share the cache, and the modes go into what is pushed.
+// The folders in it are trees, which scripts make.
+func readable(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		mode := os.FileMode(0o644)
+		if info.Mode()&0o100 != 0 {
+			mode = 0o755
+		}
+		if err := os.Chmod(filepath.Join(dir, e.Name()), mode); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish gives a stage its name. What has the name is whole: all of it is on the

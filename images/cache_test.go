@@ -73,6 +73,25 @@ func TestStage(t *testing.T) {
 	wantNames(t, filepath.Join(cache.Dir, "tmp"))
 }
 
+// What a build wrote under umask 077 is as readable as any.
+func TestStageIsReadable(t *testing.T) {
+	c, err := OpenCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, _, err := c.stage(t.Context(), "boot", strings.Repeat("a", 64), func(dir string) error {
+		return errors.Join(os.Mkdir(filepath.Join(dir, "tree"), 0o700), os.WriteFile(filepath.Join(dir, "program"), nil, 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{".": 0o755, "program": 0o755, "file": 0o644, "tree": 0o700} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has the mode %v, want %o (%v)", name, info.Mode().Perm(), want, err)
+		}
+	}
+}
+
 func TestStageIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	cache := newCache(t)

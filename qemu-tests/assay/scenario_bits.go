@@ -130,12 +130,10 @@ func (s *scene) flipped(partition string) (file, what string, err error) {
 		return "", "", err
 	}
 	defer f.Close()
-	at := offset + s.random.Int64N(length)
+	var at int64
 	one := make([]byte, 1)
-	for one[0] == 0 { // not in a padding
-		if at++; at == offset+length {
-			at = offset
-		}
+	for one[0] == 0 { // not in a padding, and not just after a large one either
+		at = offset + s.random.Int64N(length)
 		if _, err := f.ReadAt(one, at); err != nil {
 			return "", "", err
 		}
