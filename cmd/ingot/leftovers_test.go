@@ -161,7 +161,7 @@ func (s server) ended(t *testing.T, how syscall.Signal, stages ...string) {
 	out := filepath.Join(dir, "build")
 	var left []string
 	for _, stage := range append(slices.Clone(stages), writingImage) {
-		o, in := s.endIn(t, how, dir, cache, stage)
+		o, in := s.endIn(t, how, dir, cache, stage, left)
 		if o.code == exitFine {
 			t.Errorf("the build was done before it was seen in %s", stage)
 			break
@@ -206,7 +206,7 @@ const writingImage = "disk"
 
 // endIn sends a signal to a build that is in a stage, and says how many processes
 // it had.
-func (s server) endIn(t *testing.T, how syscall.Signal, dir, cache, stage string) (o outcome, processes int) {
+func (s server) endIn(t *testing.T, how syscall.Signal, dir, cache, stage string, left []string) (o outcome, processes int) {
 	t.Helper()
 	cmd := ingot(t, cache, "build", dir)
 	done := make(chan struct{})
@@ -219,7 +219,7 @@ func (s server) endIn(t *testing.T, how syscall.Signal, dir, cache, stage string
 		case <-done:
 			return true
 		default:
-			return begun(dir, cache, stage)
+			return begun(dir, cache, stage, left)
 		}
 	})
 	select {
@@ -235,8 +235,9 @@ func (s server) endIn(t *testing.T, how syscall.Signal, dir, cache, stage string
 }
 
 // begun reports whether a build works at a stage: whether the first files are
-// there, those of a script where one makes the stage.
-func begun(dir, cache, stage string) bool {
+// there, those of a script where one makes the stage. What was left before is none
+// of them.
+func begun(dir, cache, stage string, left []string) bool {
 	var files string
 	switch stage {
 	case "base", "tools", "compiler", "initrd":
@@ -247,8 +248,10 @@ func begun(dir, cache, stage string) bool {
 	case writingImage:
 		return len(openIn(filepath.Join(dir, "build"))) > 0
 	}
-	found, _ := filepath.Glob(filepath.Join(cache, "tmp", stage+"-*", files))
-	return len(found) > 0
+	return slices.ContainsFunc(unfinished(cache), func(name string) bool {
+		found, _ := filepath.Glob(filepath.Join(cache, "tmp", name, files))
+		return strings.HasPrefix(name, stage+"-") && !slices.Contains(left, name) && len(found) > 0
+	})
 }
 
 // openIn are the files of a folder that processes have open and that are not its
