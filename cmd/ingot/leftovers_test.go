@@ -242,7 +242,9 @@ func begun(dir, cache, stage string, left []string) bool {
 	switch stage {
 	case "base", "tools", "compiler", "initrd":
 		files = "tree/*"
-	case "ignition", "initramfs", "root":
+	case "ignition": // it writes where only the script sees it
+		files = "build/upper"
+	case "initramfs", "root":
 		files = "build/upper/*" // the overlay itself is mounted where only the script sees it
 	case "contents", "boot": // they write at their end
 	case writingImage:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -97,8 +98,18 @@ func (s *scene) comesUpOrNot(ctx context.Context, partition string) (string, err
 	if err := s.boot(ctx, BootOptions{Image: image, Instance: s.id.Instance}); err != nil {
 		return "", err
 	}
-	// A boot that was given up early would hide another system behind a slow one.
-	if err := s.connected(ctx); err != nil {
+	// Another system is told by its first words: on a machine that is slow enough,
+	// the time is over before it is up.
+	booting, cancel := s.within(ctx, bootTime)
+	defer cancel()
+	_, err = s.machine.WaitConsole(booting, rootMounted)
+	if err == nil {
+		if got := bootedRoot(s.machine.Console()); got != wanted {
+			return evidence, unmet("the machine mounts the root %s and not %s", got, wanted)
+		}
+		err = s.connected(ctx)
+	}
+	if err = promised(err); err != nil {
 		if ctx.Err() != nil || !errors.Is(err, errUnmet) {
 			return "", err
 		}
@@ -112,6 +123,19 @@ func (s *scene) comesUpOrNot(ctx context.Context, partition string) (string, err
 		return evidence, unmet("the machine runs the root %s and not %s", got, wanted)
 	}
 	return evidence + ": it comes up with the expected root", nil
+}
+
+// rootMounted is the kernel's line about a root that dm-verity has opened.
+var rootMounted = regexp.MustCompile(`erofs: \(device dm-0\): mounted`)
+
+var commandLine = regexp.MustCompile(`Command line: .*\broothash=([0-9a-f]+)`)
+
+// bootedRoot is the root hash of the kernel's command line.
+func bootedRoot(console string) string {
+	if m := commandLine.FindStringSubmatch(console); m != nil {
+		return m[1]
+	}
+	return "without a name"
 }
 
 // flipped is a copy of the image with one random bit flipped, in what a
