@@ -21,7 +21,8 @@ mmdebstrap --mode=root --variant="$VARIANT" --format=directory --quiet \
 	--dpkgopt='path-include=/usr/share/doc/*/copyright' \
 	--include="$PACKAGES" "$@" \
 	"$SUITE" "$OUT/tree" "deb [trusted=yes] copy:$REPO ./"
-# What is of this machine and this run: nodes that only root can make, and where
-# the repository was.
-rm -rf "$OUT/tree/dev" "$OUT/tree/etc/apt/sources.list"
+# What is of this machine and this run: nodes that only root can make, where the
+# repository was, and folders that apt gives to the account _apt of whoever builds.
+rm -rf "$OUT/tree/dev" "$OUT/tree/etc/apt/sources.list" \
+	"$OUT/tree/var/cache/apt/archives/partial" "$OUT/tree/var/lib/apt/lists/partial"
 mkdir "$OUT/tree/dev"
