@@ -149,6 +149,7 @@ rmdir --ignore-fail-on-non-empty "\$1/etc"
 END
 cat >/usr/sbin/mmdebstrap <<END
 #!/bin/sh
+case "\$*" in *--variant=extract*) exec /usr/bin/mmdebstrap "\$@" ;; esac # no program of it runs
 exec /usr/bin/mmdebstrap --extract-hook='sh $W/begin "\$1"' --customize-hook='sh $W/end "\$1"' "\$@"
 END
 cat >/usr/sbin/chroot <<END
@@ -157,6 +158,7 @@ cat >/usr/sbin/chroot <<END
 if [ -d "\$1" ] && [ "\$2" != /usr/bin/systemd-analyze ] && mountpoint -q "\$1/run"; then
 	[ -e "\$1/run/ahead.so" ] || cp "$W/ahead.so" "\$1/run/"
 	export LD_PRELOAD=/run/ahead.so
+	export DRACUT_LDD='env -u LD_PRELOAD ldd' # it copies what programs load
 	[ ! -x "\$1/usr/bin/date" ] || "$W/programs/chroot" "\$1" date +%s >"$W/sealed"
 fi
 exec "$W/programs/chroot" "\$@"
