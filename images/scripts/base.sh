@@ -5,7 +5,7 @@
 cd "$TREE"
 
 # What a maintainer script or mmdebstrap made of this machine and this minute.
-rm -f etc/resolv.conf etc/hostname etc/ssh/ssh_host_* etc/.pwd.lock
+rm -f etc/ssh/ssh_host_* etc/.pwd.lock
 rm -f etc/passwd- etc/group- etc/shadow- etc/gshadow- etc/subuid- etc/subgid-
 rm -rf etc/apt etc/cron.daily etc/cron.weekly etc/cron.monthly etc/cron.hourly etc/cron.d
 rm -rf var/cache/* var/log/* var/backups/* var/tmp/* var/spool/* run/* tmp/* dev/*

@@ -22,7 +22,8 @@ mmdebstrap --mode=root --variant="$VARIANT" --format=directory --quiet \
 	--include="$PACKAGES" "$@" \
 	"$SUITE" "$OUT/tree" "deb [trusted=yes] copy:$REPO ./"
 # What is of this machine and this run: nodes that only root can make, where the
-# repository was, and folders that apt gives to the account _apt of whoever builds.
-rm -rf "$OUT/tree/dev" "$OUT/tree/etc/apt/sources.list" \
+# repository was, the machine's name and resolver, and folders that apt gives to the
+# account _apt of whoever builds.
+rm -rf "$OUT/tree/dev" "$OUT/tree/etc/apt/sources.list" "$OUT/tree/etc/hostname" "$OUT/tree/etc/resolv.conf" \
 	"$OUT/tree/var/cache/apt/archives/partial" "$OUT/tree/var/lib/apt/lists/partial"
 mkdir "$OUT/tree/dev"
