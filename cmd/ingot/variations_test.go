@@ -158,7 +158,11 @@ cat >/usr/sbin/chroot <<END
 if [ -d "\$1" ] && [ "\$2" != /usr/bin/systemd-analyze ] && mountpoint -q "\$1/run"; then
 	[ -e "\$1/run/ahead.so" ] || cp "$W/ahead.so" "\$1/run/"
 	export LD_PRELOAD=/run/ahead.so
-	export DRACUT_LDD='env -u LD_PRELOAD ldd' # it copies what programs load
+	# dracut copies what programs load, and asks ldd for it.
+	if [ -x "\$1/usr/bin/dracut" ] && [ ! -e "\$1/run/ldd" ]; then
+		cp "\$1/usr/bin/ldd" "\$1/run/ldd"
+		printf '#!/bin/sh\\nunset LD_PRELOAD\\nexec /bin/bash /run/ldd "\$@"\\n' >"\$1/usr/bin/ldd"
+	fi
 	[ ! -x "\$1/usr/bin/date" ] || "$W/programs/chroot" "\$1" date +%s >"$W/sealed"
 fi
 exec "$W/programs/chroot" "\$@"
