@@ -56,9 +56,15 @@ type repository struct {
 // options are for one operation. Passing faults (408, 429, 5xx, connections that
 // break off) are tried three times.
 func (r repository) options(ctx context.Context) []remote.Option {
+	return append(RegistryOptions(ctx), remote.WithRetryBackoff(remote.Backoff{Duration: r.pause, Factor: 3, Jitter: 0.1, Steps: tries}))
+}
+
+// RegistryOptions are for one operation with a registry, with the passwords of
+// docker's configuration.
+func RegistryOptions(ctx context.Context) []remote.Option {
 	return []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(encrypted{remote.DefaultTransport}),
-		remote.WithRetryBackoff(remote.Backoff{Duration: r.pause, Factor: 3, Jitter: 0.1, Steps: tries}),
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(encrypted{resuming{remote.DefaultTransport, stall, firstPause}}),
+		remote.WithRetryBackoff(remote.Backoff{Duration: firstPause, Factor: 3, Jitter: 0.1, Steps: tries}),
 		remote.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout),
 		remote.WithJobs(1), remote.WithUserAgent("ingot"),
