@@ -128,6 +128,9 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	if o.Fail2ban != nil {
 		add(fail2ban.Layer{Options: *o.Fail2ban})
 	}
+	if o.Containers != nil {
+		list = append(list, d.containers(o))
+	}
 	list = append(list, d.custom(o.Custom)...)
 	// Last: whether a profile forbade something is known when the others' checks
 	// have been made.

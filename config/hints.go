@@ -2,6 +2,7 @@ package config
 
 import (
 	"ingot/layers"
+	"ingot/layers/containers"
 	"ingot/layers/fail2ban"
 	"ingot/layers/ssh"
 	"ingot/layers/wireguard"
@@ -84,6 +85,9 @@ var hints = map[string]hint{
 	"layers.wireguard.peers":             {minItems: 1},
 	"layers.wireguard.peers[].name":      {pattern: peerPattern},
 	"layers.wireguard.peers[].publicKey": {pattern: `^[A-Za-z0-9+/]{43}=$`},
+
+	"layers.containers.compose":     {standard: containers.DefaultCompose},
+	"layers.containers.allow[].why": {pattern: whyPattern, maxLength: layers.MaxWhy},
 
 	"layer.yaml.packages[]":             {pattern: `^[a-z0-9][a-z0-9+.-]+$`},
 	"layer.yaml.ports[].port":           between(1, 65535),

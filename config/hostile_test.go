@@ -73,8 +73,15 @@ func lacking(of reflect.Type, value any, path string) []string {
 			list = append(list, lacking(of.Field(i).Type, field, path+name+".")...)
 		}
 	case []any:
-		if of.Kind() == reflect.Slice && len(v) > 0 {
-			list = lacking(of.Elem(), v[0], path)
+		if of.Kind() != reflect.Slice {
+			break
+		}
+		for i, item := range v { // some exclude each other: each item may have others
+			lacks := lacking(of.Elem(), item, path)
+			list = slices.DeleteFunc(list, func(option string) bool { return !slices.Contains(lacks, option) })
+			if i == 0 {
+				list = lacks
+			}
 		}
 	}
 	return list

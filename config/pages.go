@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"ingot/layers"
+	"ingot/layers/containers"
 )
 
 // Pages returns a Markdown page for each layer by its file name, and README.md
@@ -46,7 +48,15 @@ func pagesFrom(text []byte, always []layers.Layer) (map[string][]byte, error) {
 
 // samplePlan is the plan of a server with every layer on.
 func samplePlan(always []layers.Layer) (layers.Plan, error) {
-	root, err := os.OpenRoot(".") // no custom layer is read from it
+	dir, err := os.MkdirTemp("", "ingot-sample-") // no custom layer is read from it
+	if err != nil {
+		return layers.Plan{}, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, containers.DefaultCompose), []byte(sampleCompose), 0o600); err != nil {
+		return layers.Plan{}, err
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return layers.Plan{}, err
 	}

@@ -11,6 +11,9 @@ var sampleOptions = map[string]string{
 	"wireguard": "{peers: [{name: laptop, address: 10.8.0.2, publicKey: c8rjWkBU97aluuFEv5nHSQpHqLiXjG6ooLm7EOC0pAE=}]}",
 }
 
+// sampleCompose is the compose file of the sample.
+const sampleCompose = "services: {app: {image: \"registry.example/app:1\", ports: [\"10.8.0.1:8080:80\"], volumes: [\"data:/data\"]}}\nvolumes: {data: {}}\n"
+
 // sample is an ingot.yaml with every layer on and nothing else, for the pages
 // about the layers.
 func sample() []byte {

@@ -7,6 +7,7 @@ import (
 
 	"ingot/config/document"
 	"ingot/layers/apparmor"
+	"ingot/layers/containers"
 	"ingot/layers/fail2ban"
 	"ingot/layers/kernel"
 	"ingot/layers/nftables"
@@ -70,15 +71,16 @@ func (adminOptions) KeyAdvice(key string) (message, advice string) {
 
 // layerOptions has a field for each layer; nil is a layer that is off.
 type layerOptions struct {
-	SSH       *ssh.Options       `yaml:"ssh"`
-	Nftables  *nftables.Options  `yaml:"nftables"`
-	Sudo      *sudo.Options      `yaml:"sudo"`
-	Sysctl    *sysctl.Options    `yaml:"sysctl"`
-	Kernel    *kernel.Options    `yaml:"kernel"`
-	Time      *timesync.Options  `yaml:"time"`
-	AppArmor  *apparmor.Options  `yaml:"apparmor"`
-	WireGuard *wireguard.Options `yaml:"wireguard"`
-	Fail2ban  *fail2ban.Options  `yaml:"fail2ban"`
+	SSH        *ssh.Options        `yaml:"ssh"`
+	Nftables   *nftables.Options   `yaml:"nftables"`
+	Sudo       *sudo.Options       `yaml:"sudo"`
+	Sysctl     *sysctl.Options     `yaml:"sysctl"`
+	Kernel     *kernel.Options     `yaml:"kernel"`
+	Time       *timesync.Options   `yaml:"time"`
+	AppArmor   *apparmor.Options   `yaml:"apparmor"`
+	WireGuard  *wireguard.Options  `yaml:"wireguard"`
+	Fail2ban   *fail2ban.Options   `yaml:"fail2ban"`
+	Containers *containers.Options `yaml:"containers"`
 	// Custom are folders below that of ingot.yaml, such as ./layers/my-app; each
 	// is a layer of your own: see docs/custom-layers.md.
 	Custom []string `yaml:"custom"`

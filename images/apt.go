@@ -106,11 +106,36 @@ func (a apt) run(ctx context.Context, name string, args ...string) (string, erro
 	return stdout.String(), nil
 }
 
-// resolve is the closure of names, with the essential packages when a system
-// is to be installed rather than files extracted.
-func (a apt) resolve(ctx context.Context, names []string, essential bool) ([]Package, error) {
+// unneeded are packages that others depend on for their maintainer scripts, none of
+// which runs where files are extracted for a container.
+var unneeded = []string{
+	"adduser", "debconf", "dpkg", "init-system-helpers", "install-info", "lsb-base", "passwd", "perl-base", "runit-helper",
+	"sensible-utils", "systemd-standalone-sysusers", "sysvinit-utils", "ucf",
+}
+
+// pretended is a status file of dpkg in which they are installed, but for those
+// that were asked for.
+func pretended(names []string) string {
+	var b strings.Builder
+	for _, name := range without(unneeded, names) {
+		// Newer than any that a dependency asks for.
+		fmt.Fprintf(&b, "Package: %s\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: foreign\nVersion: 99999:1\nMaintainer: x\nDescription: x\n\n", name)
+	}
+	return b.String()
+}
+
+// resolve is the closure of a tree's names, with the essential packages when a
+// system is to be installed rather than files extracted.
+func (a apt) resolve(ctx context.Context, names []string, tree Tree) ([]Package, error) {
 	args := []string{"install", "--yes", "--print-uris"}
-	if essential {
+	if tree.ofContainer() {
+		status := filepath.Join(a.dir, string(tree))
+		if err := os.WriteFile(status, []byte(pretended(names)), 0o644); err != nil {
+			return nil, err
+		}
+		args = append(args, "--option", "Dir::State::status="+status)
+	}
+	if !tree.extracted() {
 		// apt counts itself among the essential packages; an image has no use for it.
 		args = append(args, "?and(?essential,?not(?exact-name(apt)))")
 	}

@@ -33,7 +33,7 @@ var billRules string
 func (b *builder) bill(ctx context.Context, r recipe, t trees) (map[string][]byte, error) {
 	const name = "contents.json"
 	dir, err := b.stage(ctx, r.contents, func(dir string) error {
-		list, err := b.contents(ctx, r.lock, t)
+		list, err := b.contents(ctx, r, t)
 		if err != nil {
 			return fmt.Errorf("list what the image holds: %w", err)
 		}
@@ -57,8 +57,10 @@ func (b *builder) bill(ctx context.Context, r recipe, t trees) (map[string][]byt
 	return bill.Files()
 }
 
-// contents are the packages, Go programs and modules of an image.
-func (b *builder) contents(ctx context.Context, lock Lock, t trees) ([]sbom.Component, error) {
+// contents are the packages, Go programs and modules of an image, and what its
+// containers are made of.
+func (b *builder) contents(ctx context.Context, r recipe, t trees) ([]sbom.Component, error) {
+	lock := r.lock
 	version, err := os.ReadFile(filepath.Join(t.base, "kernel-version"))
 	if err != nil {
 		return nil, err
@@ -99,7 +101,40 @@ func (b *builder) contents(ctx context.Context, lock Lock, t trees) ([]sbom.Comp
 	if err != nil {
 		return nil, err
 	}
-	return sbom.Sorted(slices.Concat(list, initrd, boot, agent, ignition)), nil
+	containers, err := b.containerContents(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return sbom.Sorted(slices.Concat(list, initrd, boot, agent, ignition, containers)), nil
+}
+
+// containerContents are the packages of container images. Of what is in the image
+// of a registry, its name and digest is all that is known.
+func (b *builder) containerContents(ctx context.Context, r recipe) ([]sbom.Component, error) {
+	var all []sbom.Component
+	for _, i := range r.images {
+		part := string(treeOf(i))
+		if len(i.Packages) == 0 {
+			name, version, _ := strings.Cut(i.Name, "@")
+			if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
+				name, version = name[:at], name[at+1:]
+			}
+			all = append(all, sbom.Component{
+				Kind: sbom.Container, Name: name, Version: version, SHA256: strings.TrimPrefix(r.lock.digestOf(i.Name), "sha256:"), Parts: []string{part},
+			})
+			continue
+		}
+		dir, err := b.tree(ctx, r.lock, treeOf(i))
+		if err != nil {
+			return nil, err
+		}
+		list, err := components(r.lock.Trees[treeOf(i)], filepath.Join(dir, "tree"), func(Package) []string { return []string{part} })
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
 }
 
 // bootPackages are those whose code is before the kernel: see makeBootCode.
@@ -109,12 +144,19 @@ func bootPackages(lock Lock) []Package {
 	})
 }
 
-// Components are the packages of a lock's image, as a scan takes them. What the
+// Components are the packages of a lock's image and of its containers, as a scan takes them. What the
 // copyright files say is not known without the tree.
 func (l Lock) Components() []sbom.Component {
 	list := make([]sbom.Component, 0, len(l.Trees[TreeImage]))
 	for _, p := range l.Trees[TreeImage] {
 		list = append(list, component(p, sbom.InRoot))
+	}
+	for tree, packages := range l.Trees {
+		for _, p := range packages {
+			if tree.ofContainer() {
+				list = append(list, component(p, string(tree)))
+			}
+		}
 	}
 	return sbom.Sorted(list)
 }

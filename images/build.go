@@ -30,6 +30,7 @@ import (
 // Options says where a build works and how it tells of its progress.
 type Options struct {
 	LockFile string // ingot.lock
+	Dir      string // the folder of ingot.yaml
 	Out      string // directory of the outputs, made when missing
 	// Mirrors are base URLs of Debian's archives (http, https, file), asked one
 	// after the other and before that of the lock; a lock is made from the
@@ -153,9 +154,13 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	store, err := b.store(ctx, plan, recipe)
+	if err != nil {
+		return Result{}, err
+	}
 	// 3. The layers over the base, sealed.
 	recipe = recipe.saying(share)
-	root, err := b.seal(ctx, plan, recipe, set, share)
+	root, err := b.seal(ctx, plan, recipe, set, store, share)
 	if err != nil {
 		return Result{}, err
 	}
@@ -345,6 +350,9 @@ func (b *builder) prepare(ctx context.Context, r recipe) (trees, error) {
 // tree installs the packages of one tree that is not shipped.
 func (b *builder) tree(ctx context.Context, lock Lock, name Tree) (string, error) {
 	return b.stage(ctx, treeStage(lock, name), func(dir string) error {
+		if name.ofContainer() {
+			return b.extract(ctx, lock, name, dir)
+		}
 		return b.install(ctx, lock, name, Accounts{}, dir)
 	})
 }
@@ -380,6 +388,27 @@ func (b *builder) install(ctx context.Context, lock Lock, name Tree, accounts Ac
 		"ACCOUNTS": accountsDir, "SOURCE_DATE_EPOCH": fmt.Sprint(lock.Epoch),
 		"TMPDIR": repo, // a killed mmdebstrap leaves its temporary files
 	}})
+}
+
+// extract downloads a container's packages and unpacks them.
+func (b *builder) extract(ctx context.Context, lock Lock, name Tree, dir string) error {
+	if err := b.ready(ctx); err != nil {
+		return err
+	}
+	if err := b.download(ctx, lock, name); err != nil {
+		return err
+	}
+	repo, done, err := b.opts.Cache.Scratch("repository-")
+	if err != nil {
+		return err
+	}
+	defer done()
+	for _, p := range lock.Trees[name] {
+		if err := link(b.opts.Cache.debs().path(p), filepath.Join(repo, p.SHA256+".deb")); err != nil {
+			return err
+		}
+	}
+	return b.run(ctx, script{Name: "extract", Log: b.opts.Log, Env: map[string]string{"OUT": dir, "REPO": repo}})
 }
 
 // download fetches the packages of a tree that are not in the cache yet.
@@ -503,6 +532,11 @@ func fileDigest(file string) (string, error) {
 func requested(plan layers.Plan) map[Tree][]string {
 	r := maps.Clone(toolPackages())
 	r[TreeImage] = slices.Clone(plan.Packages)
+	for _, i := range plan.Images {
+		if len(i.Packages) > 0 {
+			r[treeOf(i)] = slices.Clone(i.Packages)
+		}
+	}
 	for _, names := range r {
 		slices.Sort(names)
 	}

@@ -145,10 +145,35 @@ func otherChanges(old, now Lock) []string {
 			list = append(list, fmt.Sprintf("%s is no longer asked for (%s)", name, tree))
 		}
 	}
+	for _, i := range imageChanges(old, now) {
+		changed("container image "+i.Name, i.From, i.To)
+	}
 	list = append(list, accountChanges("account", old.Accounts.Passwd, now.Accounts.Passwd)...)
 	list = append(list, accountChanges("group", old.Accounts.Group, now.Accounts.Group)...)
 	if now.Ignition != "" {
 		changed("SHA-256 of Ignition", old.Ignition, now.Ignition)
+	}
+	return list
+}
+
+// ImageChange is a container image whose name means another image now.
+type ImageChange struct {
+	Name string `json:"name"`
+	From string `json:"from,omitempty"` // digest in the old lock
+	To   string `json:"to,omitempty"`   // in the new one
+}
+
+func imageChanges(old, now Lock) []ImageChange {
+	list := []ImageChange{}
+	for _, i := range now.Images {
+		if from := old.digestOf(i.Name); from != i.Digest {
+			list = append(list, ImageChange{i.Name, from, i.Digest})
+		}
+	}
+	for _, i := range old.Images {
+		if now.digestOf(i.Name) == "" {
+			list = append(list, ImageChange{Name: i.Name, From: i.Digest})
+		}
 	}
 	return list
 }

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -34,6 +35,11 @@ func lockFor(plan layers.Plan) Lock {
 			lock.Trees[tree] = append(lock.Trees[tree], newPackage(name))
 		}
 	}
+	for _, i := range plan.Images {
+		if len(i.Packages) == 0 {
+			lock.Images = append(lock.Images, LockedImage{i.Name, "sha256:" + digits("d")})
+		}
+	}
 	return lock
 }
 
@@ -48,7 +54,7 @@ func stageKeys(t *testing.T, plan layers.Plan, lock Lock, f facts) map[string]st
 	}
 	r = r.saying(map[string][]byte{"the bill": []byte(r.contents.key())})
 	keys := map[string]string{}
-	for _, s := range []stageID{r.base, r.tools, r.boot, r.compiler, r.ignition, r.initrd, r.initramfs, r.contents, r.root, r.diskStage(r.root.key())} {
+	for _, s := range []stageID{r.base, r.tools, r.boot, r.compiler, r.ignition, r.initrd, r.initramfs, r.contents, r.store, r.root, r.diskStage(r.root.key())} {
 		keys[s.name] = s.key()
 	}
 	return keys
@@ -128,6 +134,9 @@ const sealedStages = "disk root"
 // is made with or over the base.
 const otherPackages = "base contents disk initramfs root"
 
+// otherImages is what changes with the images of containers.
+const otherImages = "contents disk root store"
+
 // options are another value for every option of the complete example, and the
 // stages that depend on it.
 var options = map[string]struct {
@@ -140,6 +149,15 @@ var options = map[string]struct {
 	"base.mirrors":                        {"http://other.example", ""}, // the digests are the same everywhere
 	"admin.user":                          {"boss", sealedStages},
 	"admin.keys":                          {otherSecurityKey, ""},
+	"layers.containers.allow.service":     {"web", sealedStages},
+	"layers.containers.allow.what":        {"cap_add=CHOWN", sealedStages},
+	"layers.containers.allow.why":         {"another reason", ""},
+	"layers.containers.compose":           {"./other.yaml", ""}, // a copy
+	"layers.containers.envFile":           {"other.env", sealedStages},
+	"layers.containers.images.archive":    {"other", ""}, // the digest in the lock is the same
+	"layers.containers.images.image":      {"localhost/web", otherImages},
+	"layers.containers.images.packages":   {"busybox", otherImages},
+	"layers.containers.profiles":          {"other", ""},
 	"layers.custom":                       {"other", sealedStages},
 	"layers.fail2ban.banTime":             {"3d", sealedStages},
 	"layers.fail2ban.findTime":            {"11h", sealedStages},
@@ -195,6 +213,16 @@ var options = map[string]struct {
 	"test.require":                        {"standard", ""},
 }
 
+// composeEdits are what goes with another value: the compose file names the same
+// things.
+var composeEdits = map[string][2]string{
+	"layers.containers.allow.service": {"  app:", "  web:"},
+	"layers.containers.allow.what":    {"NET_BIND_SERVICE", "CHOWN"},
+	"layers.containers.images.image":  {"localhost/app", "localhost/web"},
+	"layers.containers.profiles":      {"profiles: [web]", "profiles: [other]"},
+	"layers.wireguard.address":        {"10.8.0.1:", "10.8.0.3:"},
+}
+
 const otherSecurityKey = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIFbBmSCVQglZk6hYmZuCfc+8m2g0doZq1e9EwJ5BQt59AAAABHNzaDo= other"
 
 // Every option changes the stages that depend on it, and no others.
@@ -205,6 +233,13 @@ func TestKeysFollowTheOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, config.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compose, err := os.ReadFile(filepath.Join(dir, "compose.yaml"))
+	if err == nil {
+		err = errors.Join(os.WriteFile(filepath.Join(dir, "other.yaml"), compose, 0o644), os.WriteFile(filepath.Join(dir, "other.env"), []byte("PORT=81\n"), 0o644))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +264,9 @@ func TestKeysFollowTheOptions(t *testing.T) {
 			continue
 		}
 		doc := parse()
+		if path == "layers.containers.images.archive" { // of the other image
+			slices.Reverse(doc["layers"].(map[string]any)["containers"].(map[string]any)["images"].([]any))
+		}
 		set(doc, path, option.value)
 		if path == "layers.ssh.expose" { // what limits the internet goes with it
 			delete(doc["layers"].(map[string]any)["ssh"].(map[string]any), "newPerMinute")
@@ -236,6 +274,13 @@ func TestKeysFollowTheOptions(t *testing.T) {
 		now, err := yaml.Marshal(doc)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, config.FileName), now, 0o644)
+		}
+		if err == nil {
+			now := string(compose)
+			if e, edited := composeEdits[path]; edited {
+				now = strings.ReplaceAll(now, e[0], e[1])
+			}
+			err = os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(now), 0o644)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -329,7 +374,7 @@ func TestKeysFollowTheLock(t *testing.T) {
 		"the compiler":        {newer(TreeCompiler), "compiler ignition"},
 		"an audit tool":       {newer(TreeAudit), ""},
 		"Ignition":            {func(l *Lock, _ *facts) { l.Ignition = digits("f") }, "contents disk ignition initramfs root"},
-		"the clock":           {func(l *Lock, _ *facts) { l.Epoch++ }, otherPackages},
+		"the clock":           {func(l *Lock, _ *facts) { l.Epoch++ }, otherPackages + " store"},
 		"the suite":           {func(l *Lock, _ *facts) { l.Suite = "forky" }, otherPackages},
 		"an account":          {func(l *Lock, _ *facts) { l.Accounts.Passwd = append(l.Accounts.Passwd, "x:x:9:9::/:/bin/sh") }, otherPackages},
 		"a group":             {func(l *Lock, _ *facts) { l.Accounts.Group[0] += "x" }, otherPackages},

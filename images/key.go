@@ -76,12 +76,13 @@ func (s stageID) key() string { return s.inputs.key(s.name) }
 // recipe is what an image is made of: a pure function of its plan, its lock and
 // two facts about this build. The disk is apart: it depends on the root hash.
 type recipe struct {
-	base, tools, boot, compiler, ignition, initrd, initramfs, contents, root stageID
+	base, tools, boot, compiler, ignition, initrd, initramfs, contents, store, root stageID
 
 	lock      Lock
 	slot      int64
 	arguments []string // of the kernel
-	config    string   // SHA-256 of the image's Ignition config
+	images    []layers.ContainerImage
+	config    string // SHA-256 of the image's Ignition config
 	facts
 }
 
@@ -99,11 +100,12 @@ func newRecipe(plan layers.Plan, lock Lock, f facts) (recipe, error) {
 	r := recipe{
 		base: baseStage(lock, lock.Accounts, plan.Modules), tools: treeStage(lock, TreeTools), compiler: treeStage(lock, TreeCompiler),
 		initrd: treeStage(lock, TreeInitrd), ignition: ignitionStage(lock, ""),
-		lock: lock, slot: plan.Site.SlotBytes, arguments: plan.Image.KernelArguments,
+		lock: lock, slot: plan.Site.SlotBytes, arguments: plan.Image.KernelArguments, images: plan.Images,
 		config: fmt.Sprintf("%x", sha256.Sum256(config.JSON)), facts: f,
 	}
 	r.boot = r.bootStage()
 	r.initramfs = r.initramfsStage(f)
+	r.store = r.storeStage()
 	r.contents = r.contentsStage(f)
 	r.root = r.rootStage(plan, config, f)
 	return r, nil
@@ -121,7 +123,11 @@ func (r recipe) bootStage() stageID {
 func treeStage(lock Lock, name Tree) stageID {
 	in := inputs{}
 	in.addPackages(lock.Trees[name])
-	in.addScripts("tree")
+	if name.ofContainer() {
+		in.addScripts("extract")
+	} else {
+		in.addScripts("tree")
+	}
 	return stageID{string(name), in}
 }
 
@@ -177,6 +183,9 @@ func (r recipe) contentsStage(f facts) stageID {
 	in.add("Ignition", r.lock.Ignition)
 	in.add("ingot-agent", f.agent)
 	in.addPackages(bootPackages(r.lock))
+	if len(r.images) > 0 {
+		in.add("stage store", r.store.key())
+	}
 	in.add("Ingot's own steps", billRules+sbom.Rules)
 	return stageID{"contents", in}
 }
@@ -206,6 +215,9 @@ func (r recipe) rootStage(plan layers.Plan, config ignition.Config, f facts) sta
 	in.add("presets", presets(plan))
 	for i, v := range plan.Validators {
 		in.add(fmt.Sprintf("validator %d, %s", i, strings.Join(v.Argv, " ")), v)
+	}
+	if len(plan.Images) > 0 {
+		in.add("stage store", r.store.key())
 	}
 	suid, removed := takenAway{plan.SUID, plan.Removed}.lists()
 	in.add("files with a set-ID bit", string(suid))

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/renameio/v2"
 )
 
@@ -37,6 +38,8 @@ type Lock struct {
 	Ignition  string             `yaml:"ignition"` // SHA-256 of the binary
 	Accounts  Accounts           `yaml:"accounts"`
 	Trees     map[Tree][]Package `yaml:"trees"`
+	// Images are the container images that are not made of packages.
+	Images []LockedImage `yaml:"images,omitempty"`
 }
 
 // lockVersion changes when an old lock can no longer be read. 1 had no
@@ -196,6 +199,11 @@ func (l Lock) check() error {
 			if !slices.ContainsFunc(l.Trees[tree], func(p Package) bool { return p.Name == name }) {
 				return fmt.Errorf("the package %s of the %s tree is missing", name, tree)
 			}
+		}
+	}
+	for _, i := range l.Images {
+		if _, err := v1.NewHash(i.Digest); err != nil || i.Name == "" {
+			return fmt.Errorf("the entry of the container image %q is not complete", i.Name)
 		}
 	}
 	for _, packages := range l.Trees {

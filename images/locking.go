@@ -114,6 +114,16 @@ func (l Lock) mismatch(plan layers.Plan) []string {
 			list = append(list, fmt.Sprintf("it is also for %s (%s)", strings.Join(more, ", "), tree))
 		}
 	}
+	for _, i := range plan.Images {
+		if len(i.Packages) == 0 && l.digestOf(i.Name) == "" {
+			list = append(list, "it does not pin the container image "+i.Name)
+		}
+	}
+	for _, i := range l.Images {
+		if !slices.ContainsFunc(plan.Images, func(p layers.ContainerImage) bool { return p.Name == i.Name && len(p.Packages) == 0 }) {
+			list = append(list, "it is also for the container image "+i.Name)
+		}
+	}
 	return list
 }
 
@@ -150,9 +160,12 @@ func (b *builder) resolve(ctx context.Context, plan layers.Plan, old Lock) (reso
 		Requested: requested(plan), Accounts: old.Accounts, Trees: map[Tree][]Package{},
 	}
 	for tree, names := range lock.Requested {
-		if lock.Trees[tree], err = a.resolve(ctx, names, !tree.extracted()); err != nil {
+		if lock.Trees[tree], err = a.resolve(ctx, names, tree); err != nil {
 			return resolution{}, err
 		}
+	}
+	if lock.Images, err = b.resolveImages(ctx, plan); err != nil {
+		return resolution{}, err
 	}
 	archives, err := a.archives(ctx, lock)
 	if err != nil {

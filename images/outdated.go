@@ -17,6 +17,7 @@ import (
 type Outdated struct {
 	Packages []Change       `json:"packages"`
 	Sources  []SourceChange `json:"sources"`
+	Images   []ImageChange  `json:"images"` // of containers
 	// Bytes is the size of the packages that a new lock needs and the cache
 	// does not have.
 	Bytes int64 `json:"bytes"`
@@ -58,7 +59,7 @@ func FindOutdated(ctx context.Context, plan layers.Plan, opts Options, changelog
 	if err != nil {
 		return Outdated{}, err
 	}
-	o := Outdated{Packages: compare(old, now).Packages}
+	o := Outdated{Packages: compare(old, now).Packages, Images: imageChanges(old, now.lock)}
 	var changed []Package
 	for _, c := range o.Packages {
 		if c.Kind != Removed {

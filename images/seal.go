@@ -29,7 +29,7 @@ type sealed struct {
 
 // seal puts the layers over the base, has the tree validated, and makes the
 // read-only root and its hash tree.
-func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees, share map[string][]byte) (sealed, error) {
+func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees, store string, share map[string][]byte) (sealed, error) {
 	if err := checkVar(t.base, plan); err != nil {
 		return sealed{}, err
 	}
@@ -47,7 +47,7 @@ func (b *builder) seal(ctx context.Context, plan layers.Plan, r recipe, t trees,
 			return err
 		}
 		err = b.run(ctx, script{Name: "seal", Log: b.opts.Log, Env: map[string]string{
-			"BASE": filepath.Join(t.base, "tree"), "TOOLS": t.tools.root, "IGNITION": t.ignition, "AGENT": b.opts.Agent, "INPUT": input,
+			"BASE": filepath.Join(t.base, "tree"), "TOOLS": t.tools.root, "IGNITION": t.ignition, "AGENT": b.opts.Agent, "INPUT": input, "STORE": store,
 			"OUT": dir, "EPOCH": fmt.Sprint(r.lock.Epoch), "UUID": derivedUUID("root", key), "COMPRESSION": cmp.Or(b.opts.Compression, FastCompression),
 		}})
 		if err != nil {

@@ -79,9 +79,18 @@ func (m *merger) add(layer string, c Contribution) {
 		p.Egress = append(p.Egress, e)
 	}
 	for _, f := range c.Forwards {
-		m.claim(layer, fmt.Sprintf("forward from %s to %s", f.In, f.Out))
+		what := fmt.Sprintf("forward from %s to %s", f.In, f.Out)
+		if f.Port != 0 {
+			what += fmt.Sprintf(" of port %s/%d", f.Proto, f.Port)
+		}
+		m.claim(layer, what)
 		f.Layer = layer
 		p.Forwards = append(p.Forwards, f)
+	}
+	for _, i := range c.Images {
+		m.claim(layer, "container image "+i.Name)
+		i.Layer = layer
+		p.Images = append(p.Images, i)
 	}
 	for _, s := range c.SUID {
 		m.claim(layer, "suid "+path.Clean(s.Path))

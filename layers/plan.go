@@ -77,6 +77,7 @@ type Contribution struct {
 	Ports      []Port
 	Egress     []Egress  // what the machine itself must reach, for the allowlist of the firewall
 	Forwards   []Forward // what may pass through the machine
+	Images     []ContainerImage
 	Secrets    []SecretSlot
 	State      []State
 	Disposable []string  // package paths under /var that may be dropped, path.Match patterns
@@ -179,7 +180,13 @@ const (
 	FromInternet  From = "internet"
 	FromWireGuard From = "wireguard"
 	FromLoopback  From = "loopback"
+	// FromContainers are the machine's own containers, on bridges whose names begin
+	// with BridgePrefix.
+	FromContainers From = "containers"
 )
+
+// BridgePrefix begins the names of the containers' bridges.
+const BridgePrefix = "ct-"
 
 // Port is one line of the port table.
 type Port struct {
@@ -215,11 +222,38 @@ type Egress struct {
 // Forward lets packets pass from one interface to another, and the answers
 // back. Everything else that would pass through the machine is dropped.
 type Forward struct {
-	Layer      string // set by Merge
-	In, Out    string // interface names; an empty Out is any but In
-	Masquerade bool   // give the packets the machine's own address
-	Why        string // one line; becomes the nft comment
+	Layer string // set by Merge
+	// In and Out are interface names. An empty Out is the way to the internet: any
+	// interface but the tunnel and those that forwards come from. With a Port, an
+	// empty In is any but Out.
+	In, Out    string
+	Masquerade bool // give the packets the machine's own address
+	// Port limits it to connections that were made to this port of the machine,
+	// with Proto "tcp" or "udp", and that somebody has redirected to Out.
+	Proto string
+	Port  int
+	Why   string // one line; becomes the nft comment
 }
+
+// ContainerImage is an image in the sealed root, which containers are made of.
+// Without packages and archive it comes from the registry that its name says.
+type ContainerImage struct {
+	Layer string // set by Merge
+	// Name is the reference in full, "docker.io/library/nginx:1.27".
+	Name string
+	// Packages are the Debian packages that Ingot makes it of.
+	Packages []string
+	// Archive is a docker archive or the folder of an OCI layout, a path below the
+	// folder of ingot.yaml.
+	Archive string
+}
+
+// ImageUser is the account, number and group, that containers of images made of
+// packages run as.
+const ImageUser = "65532:65532"
+
+// ImageStore is where images are in the sealed root: Podman's additional store.
+const ImageStore = "/usr/lib/containers/storage"
 
 // SUID is a file that may keep its set-user-ID or set-group-ID bit.
 type SUID struct {
@@ -306,6 +340,7 @@ type Plan struct {
 	Ports      []Port
 	Egress     []Egress
 	Forwards   []Forward
+	Images     []ContainerImage
 	Secrets    []SecretSlot
 	State      []State
 	Disposable []string

@@ -45,7 +45,7 @@ func (c *console) lockOptions(loaded config.Loaded, dir string, f sourceFlags) (
 		return images.Options{}, err
 	}
 	o := images.Options{
-		LockFile: filepath.Join(dir, images.LockFile), Mirrors: slices.Concat(f.mirrors, loaded.Mirrors), Snapshot: f.snapshot,
+		LockFile: filepath.Join(dir, images.LockFile), Dir: dir, Mirrors: slices.Concat(f.mirrors, loaded.Mirrors), Snapshot: f.snapshot,
 		Cache: cache, Progress: c.progress,
 	}
 	if c.verbose {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (c *console) tellOutdated(found images.Outdated, f outdatedFlags, dir strin
 	} else {
 		err = c.writeOutdated(found, f.changelogs, dir)
 	}
-	if err == nil && f.exitCode && len(found.Packages) > 0 {
+	if err == nil && f.exitCode && len(found.Packages)+len(found.Images) > 0 {
 		err = fault.Checks(errors.New("ingot.lock is outdated"))
 		if c.json {
 			err = shown{err}
@@ -76,6 +77,11 @@ func (c *console) tellOutdated(found images.Outdated, f outdatedFlags, dir strin
 }
 
 func (c *console) writeOutdated(found images.Outdated, changelogs bool, dir string) error {
+	if len(found.Images) > 0 {
+		if err := c.table(func(w io.Writer) { writeImageChanges(w, found.Images) }); err != nil {
+			return err
+		}
+	}
 	if len(found.Packages) == 0 {
 		return c.write([]byte("no package would change\n"))
 	}
@@ -98,6 +104,13 @@ func (c *console) writeOutdated(found images.Outdated, changelogs bool, dir stri
 	fmt.Fprintf(&b, "\n%d packages would change, of %d sources, %d of them with a security update; %s to download\n", len(names), len(found.Sources), security, size(found.Bytes))
 	fmt.Fprintf(&b, "%s\n", next(changelogs, dir))
 	return c.write([]byte(b.String()))
+}
+
+func writeImageChanges(w io.Writer, changes []images.ImageChange) {
+	fmt.Fprintln(w, "container images")
+	for _, i := range changes {
+		fmt.Fprintf(w, "  %s\t%s → %s\n", i.Name, cmp.Or(i.From, "none"), cmp.Or(i.To, "none"))
+	}
 }
 
 // next says what to do with the news.

@@ -82,7 +82,7 @@ and user-data for cloud-init always is; its secrets are in it with either flag.`
 			},
 		})
 	}
-	render.AddCommand(renderNftablesCommand(c, instance))
+	render.AddCommand(renderNftablesCommand(c, instance), renderQuadletCommand(c, instance))
 	return render
 }
 

@@ -184,7 +184,7 @@ func (c *console) folderSubject(dir string) (subject, error) {
 	if err != nil {
 		return s, err
 	}
-	if packages := inRoot(built); !slices.EqualFunc(packages, s.bill.Components, samePackage) {
+	if packages := fromLock(built); !slices.EqualFunc(packages, s.bill.Components, samePackage) {
 		c.remark("%s is of another lock; of it, only the Go programs are scanned", file)
 		built.Components = slices.DeleteFunc(built.Components, func(k sbom.Component) bool { return k.Kind == sbom.Debian })
 	}
@@ -192,10 +192,12 @@ func (c *console) folderSubject(dir string) (subject, error) {
 	return s, nil
 }
 
-// inRoot are the packages that a lock has, too.
-func inRoot(b sbom.Bill) []sbom.Component {
+// fromLock are the packages that a lock has, too.
+func fromLock(b sbom.Bill) []sbom.Component {
 	return slices.DeleteFunc(slices.Clone(b.Components), func(k sbom.Component) bool {
-		return k.Kind != sbom.Debian || !slices.Contains(k.Parts, sbom.InRoot)
+		return k.Kind != sbom.Debian || !slices.ContainsFunc(k.Parts, func(part string) bool {
+			return part == sbom.InRoot || strings.HasPrefix(part, sbom.InContainer)
+		})
 	})
 }
 

@@ -86,6 +86,8 @@ const (
 	InRoot   = "root"   // the sealed root
 	InInitrd = "initrd" // its files, or some of them, are in the initrd
 	InBoot   = "boot"   // the boot loader
+	// InContainer begins the name of a container image that packages are in.
+	InContainer = "container-"
 )
 
 // Bill is what an image holds.

@@ -1,6 +1,8 @@
 # The layers over the base, validated and packed.
 # BASE: base tree · TOOLS: tools tree · IGNITION, AGENT: programs · INPUT: folder with
-# image.ign, presets, removed, share/, suid, validators/, hostkeys · OUT · EPOCH · UUID · COMPRESSION
+# image.ign, presets, removed, share/, suid, validators/, hostkeys · STORE: tree with the
+# containers' images, or empty · OUT · EPOCH · UUID · COMPRESSION
+BASE=${STORE:+$STORE:}$BASE
 overlay "$BASE" "$OUT/build"
 root="$OUT/build/root"
 api "$root"
@@ -50,6 +52,8 @@ unapi "$root"
 # 4. In one walk: set-ID bits go, except from the files in suid, and what is
 # nobody's, everybody's or a compiler is listed for the build to refuse. Owners
 # are known by the tree's accounts and not by this machine's.
+# Nobody but root comes to the containers' images, where owners are those of the
+# containers.
 # The lists are words: names of accounts have no blanks, paths in suid neither.
 uids=$(awk -F: '{ printf " -o -uid %d", $3 }' "$root/etc/passwd")
 gids=$(awk -F: '{ printf " -o -gid %d", $3 }' "$root/etc/group")
@@ -57,12 +61,12 @@ keep=$(sed "s|^|! -path .|" "$INPUT/suid" | tr '\n' ' ')
 cd "$root"
 set -f
 # shellcheck disable=SC2086
-find . -xdev \
+find . -xdev -path ./usr/lib/containers/storage -prune -o \( \
 	\( -type f -perm /6000 $keep -exec chmod ug-s {} + \) , \
 	\( ! \( -false $uids \) -o ! \( -false $gids \) \) -printf 'unowned /%P\n' , \
 	\( ! -type l -perm -0002 ! \( -type d -perm -1000 \) \) -printf 'world-writable /%P\n' , \
 	\( ! -type d -path '*/bin/*' \( -name cc -o -name gcc -o -name 'gcc-[0-9]*' -o -name '*-linux-gnu-gcc*' \
-	-o -name c++ -o -name g++ -o -name 'g++-[0-9]*' -o -name clang -o -name 'clang-[0-9]*' -o -name tcc \) \) -printf 'compiler /%P\n' \
+	-o -name c++ -o -name g++ -o -name 'g++-[0-9]*' -o -name clang -o -name 'clang-[0-9]*' -o -name tcc \) \) -printf 'compiler /%P\n' \) \
 	>"$OUT/refused"
 set +f
 cd /

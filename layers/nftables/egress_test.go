@@ -86,7 +86,7 @@ func TestEgressOfOtherLayersCannotEscape(t *testing.T) {
 func TestForwardsCannotEscape(t *testing.T) {
 	t.Parallel()
 	hostile := "eth0\" accept\n\t\tiifname \"x"
-	rules := forwardRules([]layers.Forward{{In: hostile, Out: hostile, Why: hostile}})
+	rules := forwardRules([]layers.Forward{{In: hostile, Out: hostile, Why: hostile}}, nil)
 	if strings.Count(rules, "\n") != 2 || strings.Count(rules, `"`) != 6 {
 		t.Errorf("got %q", rules)
 	}

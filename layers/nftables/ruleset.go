@@ -17,12 +17,18 @@ func (l Layer) ruleset(plan layers.Plan) string {
 	if l.Options.Egress != nil {
 		policy = "drop"
 	}
+	// A container is no stranger: what the internet may reach is not for it.
+	strangers, own := "\t\tjump from_internet", ""
+	if rules := portRules(plan.Ports, layers.FromContainers); rules != "" {
+		strangers = fmt.Sprintf("\t\tiifname \"%[1]s*\" jump from_containers\n\t\tiifname != \"%[1]s*\" jump from_internet", layers.BridgePrefix)
+		own = "\n\tchain from_containers {\n" + rules + "\t}\n"
+	}
 	return fmt.Sprintf(rulesetFormat, table, layers.TunnelInterface,
 		limitSets(plan.Ports),
 		echoRules(l.Options.Ping)+portRules(plan.Ports, layers.FromInternet),
 		echoRules(true)+portRules(plan.Ports, layers.FromWireGuard),
-		forwardRules(plan.Forwards), policy, l.egressRules(plan), masquerade(plan.Forwards),
-		untracked(plan.Ports))
+		forwardRules(plan.Forwards, l.Options.Egress), policy, l.egressRules(plan), masquerade(plan.Forwards),
+		untracked(plan.Ports), strangers, own)
 }
 
 // Instance metadata services: 169.254.169.254 is nearly everyone's, and as
@@ -78,7 +84,7 @@ table inet %[1]s {
 		ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept comment "DHCPv6 replies"
 
 		iifname "%[2]s" jump from_tunnel
-		jump from_internet
+%[11]s
 
 		# Chatter of the neighbourhood is not worth a line in the journal.
 		meta pkttype { broadcast, multicast } drop
@@ -92,7 +98,7 @@ table inet %[1]s {
 
 	chain from_tunnel {
 %[5]s	}
-
+%[12]s
 	chain forwarded {
 		type filter hook forward priority filter; policy drop;
 		` + metadata4 + ` counter reject with tcp reset comment "instance metadata is root's"

@@ -68,3 +68,60 @@ func TestFinishUsesTheWholeTable(t *testing.T) {
 		t.Errorf("the port is missing: %+v", got)
 	}
 }
+
+// Containers' ports pass to their bridge alone, and what leaves a bridge goes
+// neither into the tunnel nor to another bridge.
+func TestForwardsOfContainers(t *testing.T) {
+	t.Parallel()
+	rules := forwardRules([]layers.Forward{
+		{In: layers.TunnelInterface, Out: "ct-a", Proto: "tcp", Port: 80, Why: "peers"},
+		{Out: "ct-a", Proto: "udp", Port: 53, Why: "everybody"},
+		{In: "ct-b", Out: "ct-b", Why: "among them"},
+		{In: "ct-a", Why: "out"},
+	}, nil)
+	for _, want := range []string{
+		`iifname "wg0" oifname "ct-a" meta l4proto tcp ct status dnat ct original proto-dst 80 accept comment "peers"`,
+		`iifname != "ct-a" oifname "ct-a" meta l4proto udp ct status dnat ct original proto-dst 53 accept comment "everybody"`,
+		`iifname "ct-a" oifname != { "ct-a", "ct-b", "wg0" } accept comment "out"`,
+	} {
+		if !strings.Contains(rules, want) {
+			t.Errorf("%s is not in\n%s", want, rules)
+		}
+	}
+}
+
+// The allowlist of the machine holds for its containers, and not for its peers.
+func TestEgressOfContainers(t *testing.T) {
+	t.Parallel()
+	rules := forwardRules([]layers.Forward{{In: "ct-a", Why: "out"}, {In: layers.TunnelInterface, Why: "a full tunnel"}}, &Egress{Allow: []Destination{
+		{Port: 443, To: "192.0.2.0/24", Why: "the model's API"}, {Port: 123, Proto: "udp", Why: "time"},
+	}})
+	want := `		iifname "ct-a" oifname != { "ct-a", "wg0" } ip daddr 192.0.2.0/24 tcp dport 443 accept comment "the model's API"
+		iifname "ct-a" oifname != { "ct-a", "wg0" } udp dport 123 accept comment "time"
+		iifname "ct-a" oifname != { "ct-a", "wg0" } reject with icmpx admin-prohibited comment "not in the allowlist"
+		iifname "wg0" oifname != { "ct-a", "wg0" } accept comment "a full tunnel"
+`
+	if _, got, _ := strings.Cut(rules, "drop }\n"); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// A container reaches the resolver of its network, and nothing that the internet
+// may reach.
+func TestContainersAreNoStrangers(t *testing.T) {
+	t.Parallel()
+	web := layers.Port{Proto: "tcp", Port: 443, From: layers.FromInternet, Why: "web"}
+	names := layers.Port{Proto: "udp", Port: 53, From: layers.FromContainers, Why: "names"}
+	without, with := Layer{}.ruleset(layers.Plan{Ports: []layers.Port{web}}), Layer{}.ruleset(layers.Plan{Ports: []layers.Port{web, names}})
+	if strings.Contains(without, "ct-") || !strings.Contains(without, "\n\t\tjump from_internet\n") {
+		t.Errorf("a machine without containers has rules for them:\n%s", without)
+	}
+	for _, want := range []string{
+		"\t\tiifname \"ct-*\" jump from_containers\n\t\tiifname != \"ct-*\" jump from_internet\n",
+		"\tchain from_containers {\n\t\tudp dport 53 accept comment \"names\"\n\t}\n",
+	} {
+		if !strings.Contains(with, want) {
+			t.Errorf("%s is not in\n%s", want, with)
+		}
+	}
+}

@@ -94,16 +94,25 @@ func (l Layer) networkChecks() []layers.Check {
 	return list
 }
 
+// Finish implements [layers.Finisher]: where nothing passes through the machine,
+// the kernel need not forward. Containers have it do that on every interface, and
+// the firewall alone decides.
+func (l Layer) Finish(plan layers.Plan) layers.Contribution {
+	if len(plan.Forwards) > 0 {
+		return layers.Contribution{}
+	}
+	key := "net.ipv4.conf." + layers.TunnelInterface + ".forwarding"
+	return layers.Contribution{Checks: []layers.Check{{
+		ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
+		Sysctl: &layers.SysctlCheck{Key: key, Value: "0"}, Sabotage: "sysctl -w " + key + "=1",
+	}}}
+}
+
 // forwardingChecks: what passes through the server is what was asked for.
 func (l Layer) forwardingChecks() []layers.Check {
 	const wg = layers.TunnelInterface
 	if !l.Options.FullTunnel {
 		return []layers.Check{
-			{
-				ID: "wireguard.no-forwarding", Title: "peers do not reach each other or the internet through the server",
-				Sysctl:   &layers.SysctlCheck{Key: "net.ipv4.conf." + wg + ".forwarding", Value: "0"},
-				Sabotage: "sysctl -w net.ipv4.conf." + wg + ".forwarding=1",
-			},
 			{
 				ID: "wireguard.not-through", Title: "what a peer sends to the internet does not leave the server",
 				Through:  &layers.ThroughCheck{},

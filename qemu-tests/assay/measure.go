@@ -74,7 +74,7 @@ func (r *run) measure(ctx context.Context, labs ...*Lab) {
 		}
 	}
 	for _, p := range r.id.Plan.Ports {
-		if p.From == layers.FromLoopback {
+		if p.From == layers.FromLoopback || p.From == layers.FromContainers {
 			continue
 		}
 		known := r.out.ports.at(p.Proto, p.Port)

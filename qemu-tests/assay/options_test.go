@@ -1,10 +1,21 @@
 package assay
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"ingot/config"
 	"ingot/layers/system"
@@ -22,7 +33,12 @@ const everything = "../../config/testdata/complete"
 // Options promise something, too, and the same assay proves it.
 func TestEveryOption(t *testing.T) {
 	image(t) // its lock, its cache
-	b, err := buildFolder(t.Context(), everything, t.TempDir(), nil)
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(everything)); err != nil {
+		t.Fatal(err)
+	}
+	writeArchive(t, filepath.Join(folder, "pages"))
+	b, err := buildFolder(t.Context(), folder, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +56,49 @@ func TestEveryOption(t *testing.T) {
 		t.Errorf("the verdict is %s", v.Verdict)
 	}
 	// What nobody else tries is there.
-	for _, id := range []string{"wireguard.through", "wireguard.dns", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress"} {
+	for _, id := range []string{"wireguard.through", "wireguard.dns", "containers.confined", "containers.pages.port-18081", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress"} {
 		if !slices.ContainsFunc(v.Checks, func(c verdict.Result) bool { return c.ID == id }) {
 			t.Errorf("there is no check %s", id)
 		}
+	}
+}
+
+// writeArchive makes an OCI layout with an image of one program.
+func writeArchive(t *testing.T, dir string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "pages")
+	compile := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", program, "./testdata/pages")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "pages", Mode: 0o755, Size: int64(len(content))})
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	oci := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image, err := mutate.AppendLayers(oci, static.NewLayer(archive.Bytes(), types.OCIUncompressedLayer))
+	if err == nil {
+		image, err = mutate.Config(image, v1.Config{Entrypoint: []string{"/pages"}, User: "10001:10001"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout, err := ocilayout.Write(dir, empty.Index)
+	if err == nil {
+		err = layout.AppendImage(image)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -61,8 +61,8 @@ func build(ctx context.Context, dir string, change func(*layers.Plan)) (built, e
 	return buildFolder(ctx, *folder, dir, change)
 }
 
-// buildFolder does the same with another ingot.yaml that needs the same
-// packages.
+// buildFolder does the same with another ingot.yaml, with a lock of its own if
+// it needs other packages than the folder under test.
 func buildFolder(ctx context.Context, from, dir string, change func(*layers.Plan)) (built, error) {
 	loaded, findings, err := config.Load(from, system.Layer{})
 	if err != nil || len(findings) > 0 {
@@ -81,9 +81,11 @@ func buildFolder(ctx context.Context, from, dir string, change func(*layers.Plan
 	if change != nil {
 		change(&loaded.Plan)
 	}
-	r, err := images.Build(ctx, loaded.Plan, images.Options{
-		LockFile: filepath.Join(*folder, "ingot.lock"), Out: dir, Agent: agent, Cache: cache,
-	})
+	lock := filepath.Join(*folder, images.LockFile)
+	if from != *folder && len(loaded.Plan.Images) > 0 {
+		lock = filepath.Join(dir, images.LockFile)
+	}
+	r, err := images.Build(ctx, loaded.Plan, images.Options{LockFile: lock, Dir: from, Out: dir, Agent: agent, Cache: cache})
 	return built{Result: r, loaded: loaded}, err
 }
 

@@ -94,11 +94,9 @@ func (s service) volume(v types.ServiceVolumeConfig, at []any) {
 		}
 		s.container("Tmpfs", strings.TrimSuffix(v.Target+":"+strings.Join(options, ","), ":"))
 	case types.VolumeTypeImage:
-		if name, ok := s.reference(v.Source, at...); ok {
-			s.unit.words("Container", "Mount", "type=image,source="+name+",destination="+v.Target)
-		}
+		s.wrong("Podman mounts no images of a store that is read-only, as the sealed root is", "put the files beside the compose file, and mount them from there with read_only: true", at...)
 	default:
-		s.wrong(fmt.Sprintf("there are no mounts of type %q", clip(v.Type)), "use volume, bind, tmpfs or image", at...)
+		s.wrong(fmt.Sprintf("there are no mounts of type %q", clip(v.Type)), "use volume, bind or tmpfs", at...)
 	}
 }
 

@@ -42,9 +42,14 @@ func (t *translator) service(c types.ServiceConfig) {
 	s.mounts()
 	s.health()
 	s.resources()
-	s.restart()
+	policy := s.restart()
 	s.unit.add("Install", "WantedBy", "multi-user.target")
-	s.out.Quadlets = append(s.out.Quadlets, File{unitName(s.Name) + ".container", s.unit.String(), "the container " + s.Name})
+	oneshot := s.waitedFor(types.ServiceConditionCompletedSuccessfully)
+	s.out.Services = append(s.out.Services, Service{
+		Name: s.Name, Container: cmp.Or(s.ContainerName, s.Name), Unit: UnitName(s.Name) + ".service",
+		Oneshot: oneshot, Stays: oneshot || policy != "no",
+	})
+	s.out.Quadlets = append(s.out.Quadlets, File{UnitName(s.Name) + ".container", s.unit.String(), "the container " + s.Name})
 }
 
 func (s service) container(key, value string) { s.unit.set("Container", key, value) }
@@ -123,14 +128,22 @@ func (s service) image() {
 	}
 }
 
+// FullName is the reference of an image in full, as units and the store have it.
+func FullName(image string) (string, error) {
+	ref, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return "", err
+	}
+	return ref.String(), nil
+}
+
 // reference notes an image and returns its name in full.
 func (s service) reference(image string, key ...any) (string, bool) {
-	ref, err := reference.ParseDockerRef(image)
+	name, err := FullName(image)
 	if err != nil {
 		s.wrong(fmt.Sprintf("%q is not the name of an image", clip(image)), "write one such as docker.io/library/nginx:1.27", key...)
 		return "", false
 	}
-	name := ref.String()
 	if s.images[name] == nil {
 		s.images[name] = &Image{Name: name, At: s.project.at(s.Name, "", "", key...)}
 	}
@@ -164,8 +177,8 @@ func (s service) dependencies() {
 		if !d.Required {
 			kind = "Wants"
 		}
-		s.unit.add("Unit", kind, plain(unitName(name))+".service")
-		s.unit.add("Unit", "After", plain(unitName(name))+".service")
+		s.unit.add("Unit", kind, plain(UnitName(name))+".service")
+		s.unit.add("Unit", "After", plain(UnitName(name))+".service")
 	}
 }
 
@@ -219,7 +232,7 @@ func (s service) process() {
 		case "none":
 			s.container("LogDriver", "none")
 		case "json-file", "local":
-			s.remark("the log goes into the journal", "read it with journalctl -u "+unitName(s.Name), "logging", "driver")
+			s.remark("the log goes into the journal", "read it with journalctl -u "+UnitName(s.Name), "logging", "driver")
 		default:
 			s.wrong(fmt.Sprintf("the log driver %q is not there", clip(s.Logging.Driver)), "remove it: the journal has every container's output", "logging", "driver")
 		}
@@ -464,10 +477,11 @@ func (s service) cpuPercent(deployed float64) float64 {
 // round keeps whole percents, which is what systemd takes, and never 0.
 func round(percent float64) float64 { return max(float64(int(percent+0.5)), 1) }
 
-// restart is the policy; without one a container that ends stays ended, as in
-// Compose.
-func (s service) restart() {
-	policy, attempts, delay, window := "no", uint64(0), 2*time.Second, time.Duration(0)
+// restart is the policy, which it returns; without one a container that ends stays
+// ended, as in Compose.
+func (s service) restart() (policy string) {
+	policy = "no"
+	attempts, delay, window := uint64(0), 2*time.Second, time.Duration(0)
 	switch name, count, _ := strings.Cut(s.Restart, ":"); name {
 	case "", "no":
 	case "always", "unless-stopped":
@@ -513,17 +527,18 @@ func (s service) restart() {
 	}
 	s.unit.add("Service", "Restart", policy)
 	if policy == "no" {
-		return
+		return policy
 	}
 	s.unit.add("Service", "RestartSec", seconds(delay.Seconds()))
 	if attempts == 0 {
 		// systemd's default gives up after five starts in ten seconds.
 		s.unit.add("Unit", "StartLimitIntervalSec", "0")
-		return
+		return policy
 	}
 	s.unit.add("Unit", "StartLimitBurst", strconv.FormatUint(attempts+1, 10))
 	if window == 0 {
 		window = 24 * time.Hour
 	}
 	s.unit.add("Unit", "StartLimitIntervalSec", seconds(window.Seconds()))
+	return policy
 }

@@ -57,6 +57,11 @@ type Options struct {
 	Tunnel []netip.Addr
 	// Public are the ports that the firewall opens to the internet, as "tcp/443".
 	Public []string
+	// VPN is whether there is a VPN namespace for services to live in.
+	VPN bool
+	// Users are the accounts, as "999:999", of images whose configuration is known
+	// here, by the image's name in full.
+	Users map[string]string
 }
 
 // Allow lets a service do what none does by default.
@@ -74,6 +79,7 @@ type Translation struct {
 	Networks  []Network
 	Secrets   []layers.SecretSlot
 	Images    []Image
+	Services  []Service // sorted by name
 	// VPN is nil when no service lives in the VPN namespace.
 	VPN *VPN
 	// Overrides are the safe defaults that the file gives up, allowed or not.
@@ -102,6 +108,17 @@ type Published struct {
 	layers.Port
 }
 
+// Service is a service that a container is made of.
+type Service struct {
+	Name      string // in the compose file
+	Container string // its container's name
+	Unit      string // systemd's
+	Oneshot   bool   // it does something and ends
+	// Stays is whether it runs, or is done, at any time after the boot: without a
+	// restart policy, a service may end when it likes.
+	Stays bool
+}
+
 // Network is a bridge.
 type Network struct {
 	Name      string // in the compose file
@@ -113,7 +130,7 @@ type Network struct {
 type Image struct {
 	// Name is the reference in full, docker.io/library/nginx:1.27, as units name it.
 	Name string
-	// Services are those that run it, or mount it.
+	// Services are those that run it.
 	Services []string
 	// At is where the compose file names it first; its message is empty.
 	At document.Finding
@@ -147,7 +164,11 @@ func Translate(p *Project, o Options) (Translation, []document.Finding) {
 	}
 	t.volumes()
 	for _, name := range slices.Sorted(maps.Keys(p.Model.Services)) {
-		t.service(p.Model.Services[name])
+		c := p.Model.Services[name]
+		if full, err := FullName(c.Image); err == nil && c.User == "" {
+			c.User = o.Users[full]
+		}
+		t.service(c)
 	}
 	return t.finish()
 }
@@ -294,6 +315,10 @@ func (t *translator) findVPN() {
 			t.wrong(client, "a second service makes a tunnel that others live in", "there is one VPN namespace: let all of them name the same service", "cap_add")
 			continue
 		}
+		if !t.options.VPN {
+			t.wrong(client, fmt.Sprintf("%s makes a tunnel that others live in, and there is no VPN namespace that could take its place", client),
+				"this version of ingot makes none: give the others a network of their own", "cap_add")
+		}
 		t.out.VPN = &VPN{Client: client, Members: slices.Sorted(slices.Values(members[client]))}
 		t.remark(client, fmt.Sprintf("no container is made of %s: the VPN namespace takes its place", client),
 			"its tunnel is made by systemd outside of the containers, with the configuration in the secret slot of the VPN")
@@ -310,15 +335,15 @@ func (t *translator) inVPN(service string) bool {
 	return t.out.VPN != nil && slices.Contains(t.out.VPN.Members, service)
 }
 
-// unitName is the name of a service's unit. The prefix keeps a service called
+// UnitName is the name of a service's unit, without its type. The prefix keeps a service called
 // ssh from taking the place of Debian's.
-func unitName(service string) string { return "container-" + service }
+func UnitName(service string) string { return "container-" + service }
 
 func networkUnit(name string) string { return "container-" + name + ".network" }
 
 // bridge is the name of a network's interface, of at most 15 characters.
 func bridge(name string) string {
-	const prefix, most = "ct-", 15
+	const prefix, most = layers.BridgePrefix, 15
 	if len(prefix+name) <= most && regexp.MustCompile(`^[a-z0-9-]+$`).MatchString(name) {
 		return prefix + name
 	}
@@ -343,7 +368,9 @@ func (t *translator) network(name string, n types.NetworkConfig) {
 	}
 	u := newUnit("Unit", "Network")
 	u.add("Unit", "Description", "Network "+plain(name)+" of the containers")
-	u.set("Network", "NetworkName", name)
+	// The prefix keeps a network called default, which most are, from Podman's own
+	// words for networks.
+	u.set("Network", "NetworkName", UnitName(name))
 	// Quadlet's own key for it came after Podman 5.4.
 	u.words("Network", "PodmanArgs", "--interface-name="+bridge(name))
 	if n.Internal {

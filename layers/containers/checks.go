@@ -1,0 +1,112 @@
+package containers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ingot/layers"
+	"ingot/layers/containers/compose"
+)
+
+// Finish implements [layers.Finisher]: what containers are held to depends on
+// whether there is AppArmor.
+func (l Layer) Finish(plan layers.Plan) layers.Contribution {
+	return layers.Contribution{Checks: l.checks(slices.Contains(plan.LayerNames, "apparmor"))}
+}
+
+func (l Layer) checks(apparmor bool) []layers.Check {
+	t := l.Translation
+	list := []layers.Check{{
+		ID: "containers.images", Title: "there are no images but those of the sealed root", SurvivesReboot: true,
+		Command: &layers.CommandCheck{
+			Argv: []string{"sh", "-c", `podman images --all --format '{{.ReadOnly}} {{.Repository}}' | grep -v '^true '; :`}, Silent: true,
+		},
+		Sabotage: "tar --create --directory /etc hostname | podman import - localhost/sabotage",
+	}}
+	for _, s := range t.Services {
+		if !s.Stays {
+			continue
+		}
+		list = append(list, layers.Check{
+			ID: "containers." + s.Name, Title: "the container " + s.Name + " runs", SurvivesReboot: true,
+			Unit:     &layers.UnitCheck{Name: s.Unit, State: "active"},
+			Sabotage: "systemctl stop " + s.Unit,
+		})
+	}
+	if check, ok := l.confined(apparmor); ok {
+		list = append(list, check)
+	}
+	for _, p := range t.Published {
+		if p.From != layers.FromWireGuard || p.Proto != "tcp" {
+			continue // loopback is not reached from outside; the internet's ports are the firewall's
+		}
+		list = append(list, layers.Check{
+			ID: fmt.Sprintf("containers.%s.port-%d", p.Service, p.Port.Port), Title: fmt.Sprintf("the container %s answers peers at port %d", p.Service, p.Port.Port),
+			Reach:    &layers.ReachCheck{Proto: "tcp", Port: p.Port.Port, From: layers.FromWireGuard, State: "open"},
+			Sabotage: "systemctl stop " + compose.UnitName(p.Service) + ".service",
+		})
+	}
+	return list
+}
+
+// What the first process of a container is held to, by the override that gives it
+// up. $status is its /proc/PID/status.
+var confinements = []struct{ override, name, test string }{
+	{"cap_add=", "capabilities", `grep -q '^CapBnd:[[:space:]]*0*$' "/proc/$pid/status"`},
+	{"security_opt=no-new-privileges", "new privileges", `grep -q '^NoNewPrivs:[[:space:]]*1$' "/proc/$pid/status"`},
+	{"security_opt=seccomp", "all system calls", `grep -q '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"`},
+	{"userns_mode=", "the machine's accounts", `{ read -r _ outside _ <"/proc/$pid/uid_map" && [ "$outside" -gt 0 ]; }`},
+	{"network_mode=", "the machine's network", `[ "$(readlink "/proc/$pid/ns/net")" != "$(readlink /proc/1/ns/net)" ]`},
+	{"pid=", "the machine's processes", `[ "$(readlink "/proc/$pid/ns/pid")" != "$(readlink /proc/1/ns/pid)" ]`},
+	{"ipc=", "the machine's shared memory", `[ "$(readlink "/proc/$pid/ns/ipc")" != "$(readlink /proc/1/ns/ipc)" ]`},
+}
+
+// profile is AppArmor's part of it.
+const profile = `grep -q '^containers-default-.*(enforce)' "/proc/$pid/attr/apparmor/current"`
+
+// confined looks at the first process of every container that runs on.
+func (l Layer) confined(apparmor bool) (layers.Check, bool) {
+	var script strings.Builder
+	script.WriteString("podman ps --format '{{.Names}} {{.Pid}}' | while read -r name pid; do\n")
+	test := func(name, condition string, but []string) {
+		match := "*"
+		if len(but) > 0 {
+			match = strings.Join(but, "|") + ") ;; *"
+		}
+		fmt.Fprintf(&script, "case $name in %s) %s || echo \"$name has %s\" ;; esac\n", match, condition, name)
+	}
+	for _, c := range confinements {
+		test(c.name, c.test, l.without(c.override))
+	}
+	if apparmor {
+		test("no AppArmor profile", profile, l.without("security_opt=apparmor"))
+	}
+	script.WriteString("done")
+	for _, s := range l.Translation.Services {
+		if s.Oneshot {
+			continue
+		}
+		folder := "/run/containers/systemd/" + compose.UnitName(s.Name) + ".container.d"
+		return layers.Check{
+			ID: "containers.confined", Title: "containers have no more rights than the compose file was allowed", SurvivesReboot: true,
+			Command: &layers.CommandCheck{Argv: []string{"sh", "-c", script.String()}, Silent: true},
+			Sabotage: "mkdir -p " + folder + " && printf '[Container]\\nAddCapability=SYS_ADMIN\\nNoNewPrivileges=false\\n' >" + folder + "/sabotage.conf" +
+				" && systemctl daemon-reload && systemctl restart " + s.Unit,
+		}, true
+	}
+	return layers.Check{}, false
+}
+
+// without are the containers' names whose services were allowed an override.
+func (l Layer) without(prefix string) []string {
+	var names []string
+	for _, s := range l.Translation.Services {
+		if slices.ContainsFunc(l.Translation.Overrides, func(o compose.Override) bool {
+			return o.Service == s.Name && strings.HasPrefix(o.What, prefix)
+		}) {
+			names = append(names, s.Container)
+		}
+	}
+	return names
+}
