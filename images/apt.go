@@ -127,18 +127,27 @@ func pretended(names []string) string {
 // resolve is the closure of a tree's names, with the essential packages when a
 // system is to be installed rather than files extracted.
 func (a apt) resolve(ctx context.Context, names []string, tree Tree) ([]Package, error) {
-	args := []string{"install", "--yes", "--print-uris"}
 	if tree.ofContainer() {
 		status := filepath.Join(a.dir, string(tree))
 		if err := os.WriteFile(status, []byte(pretended(names)), 0o644); err != nil {
 			return nil, err
 		}
-		args = append(args, "--option", "Dir::State::status="+status)
+		list, err := a.closure(ctx, names, "--option", "Dir::State::status="+status)
+		if err == nil || ctx.Err() != nil {
+			return list, err
+		}
+		// What wants one of them in just its own version, as perl does, gets all.
 	}
-	if !tree.extracted() {
-		// apt counts itself among the essential packages; an image has no use for it.
-		args = append(args, "?and(?essential,?not(?exact-name(apt)))")
+	if tree.extracted() {
+		return a.closure(ctx, names)
 	}
+	// apt counts itself among the essential packages; an image has no use for it.
+	return a.closure(ctx, names, "?and(?essential,?not(?exact-name(apt)))")
+}
+
+// closure is what apt would install for the names and arguments.
+func (a apt) closure(ctx context.Context, names []string, arguments ...string) ([]Package, error) {
+	args := append([]string{"install", "--yes", "--print-uris"}, arguments...)
 	out, err := a.run(ctx, "apt-get", append(args, names...)...)
 	if err != nil {
 		return nil, a.explainInstall(err)

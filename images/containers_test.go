@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,38 @@ func TestPackageImage(t *testing.T) {
 	}
 	if !strings.Contains(got["etc/passwd"], "\napp:*:65532:65532:") {
 		t.Errorf("accounts %q", got["etc/passwd"])
+	}
+}
+
+// A container's tree has what its programs need, and not what scripts do, unless
+// there is no other way.
+func TestContainerClosure(t *testing.T) {
+	t.Parallel()
+	archive, _, _ := newMirror(t)
+	archive.add("debian/dists/trixie",
+		stanza("app", "1-1", "Depends: libapp, adduser, dpkg (>= 1.20)\n"), stanza("libapp", "1-1", ""), stanza("adduser", "3-1", ""), stanza("dpkg", "1.22-1", ""),
+		stanza("script", "1-1", "Depends: perl\n"), stanza("perl", "5-1", "Depends: perl-base (= 5-1)\n"), stanza("perl-base", "5-1", ""))
+	archive.publish(t, "debian/dists/trixie", released, "")
+	a := apt{dir: t.TempDir(), mirror: archive.url(), suite: "trixie", keyring: archive.keyring}
+	if err := a.update(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for names, want := range map[string]string{"app": "app libapp", "app adduser": "adduser app libapp", "script": "perl perl-base script"} {
+		list, err := a.resolve(t.Context(), strings.Fields(names), treeOf(layers.ContainerImage{Name: "localhost/x"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range list {
+			got = append(got, p.Name)
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want {
+			t.Errorf("for %s: %v, want %s", names, got, want)
+		}
+	}
+	if _, err := a.resolve(t.Context(), []string{"appp"}, treeOf(layers.ContainerImage{Name: "localhost/x"})); err == nil || !strings.Contains(err.Error(), "has no package appp") {
+		t.Errorf("a misspelt name: %v", err)
 	}
 }
 
