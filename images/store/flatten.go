@@ -127,7 +127,7 @@ func (f *flattener) add(h *tar.Header, at place) error {
 		if there := parent.below[base]; there != nil && there.below != nil {
 			n.below = there.below
 		}
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse: // the latter is read with its holes
 	case tar.TypeSymlink:
 		if h.Linkname == "" || strings.ContainsRune(h.Linkname, 0) {
 			return errors.New("the link leads nowhere")

@@ -176,6 +176,37 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// GNU tar writes a file with holes as an entry of its own kind.
+func TestSparse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "holes"))
+	if err == nil {
+		_, err = f.WriteAt([]byte("end"), 1<<20)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := exec.CommandContext(t.Context(), "tar", "--create", "--sparse", "--format=gnu", "--owner=0", "--group=0", "--mode=0644", "--directory", dir, "holes").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archive) > 1<<19 {
+		t.Skipf("tar has made %d bytes of it: this file system has no holes", len(archive))
+	}
+	image, err := mutate.AppendLayers(empty.Image, static.NewLayer(archive, types.OCIUncompressedLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := Write(&b, "tree/store", []Image{{[]string{"localhost/x:1"}, image}}, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if _, files := unpacked(t, &b); !strings.HasPrefix(files, "holes 0 644 0 \x00") || !strings.HasSuffix(files, "\x00end") || len(files) < 1<<20 {
+		t.Errorf("%d bytes: %.40q", len(files), files)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
