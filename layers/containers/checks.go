@@ -12,7 +12,11 @@ import (
 // Finish implements [layers.Finisher]: what containers are held to depends on
 // whether there is AppArmor.
 func (l Layer) Finish(plan layers.Plan) layers.Contribution {
-	return layers.Contribution{Checks: l.checks(slices.Contains(plan.LayerNames, "apparmor"))}
+	c := layers.Contribution{Checks: l.checks(slices.Contains(plan.LayerNames, "apparmor"))}
+	for _, check := range c.Checks {
+		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "check " + check.ID, Why: stock})
+	}
+	return c
 }
 
 func (l Layer) checks(apparmor bool) []layers.Check {

@@ -49,6 +49,11 @@ secrets: {token: {file: x}}
 	if !slices.Equal(ports, []string{"wireguard", "loopback", "containers", "containers"}) {
 		t.Errorf("ports of %v", ports)
 	}
+	for _, f := range c.Image.Files {
+		if !slices.ContainsFunc(c.SealOnly, func(s layers.SealOnly) bool { return s.What == "file "+f.Path }) {
+			t.Errorf("a stock system, which has no images, would get %s", f.Path)
+		}
+	}
 	for _, f := range c.Forwards {
 		forwards = append(forwards, strings.Join([]string{f.In, f.Out, f.Proto}, ">"))
 	}

@@ -47,6 +47,9 @@ network_config_dir = "/run/containers/netconf"
 // differ from start to start; nothing on the disk has such an owner (idmap).
 const subordinate = "containers:1000000:16777216\n"
 
+// stock says why there are no containers on a system that Ingot did not make.
+const stock = "the containers' images are in the sealed root"
+
 // Contribute implements [layers.Layer].
 func (l Layer) Contribute(layers.Site) layers.Contribution {
 	t := l.Translation
@@ -84,6 +87,10 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 	}
 	l.ports(&c)
 	c.Images = l.images()
+	// A stock system has no images, and its Podman is its owner's.
+	for _, f := range c.Image.Files {
+		c.SealOnly = append(c.SealOnly, layers.SealOnly{What: "file " + f.Path, Why: stock})
+	}
 	return c
 }
 
