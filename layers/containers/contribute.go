@@ -66,6 +66,8 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 			{Path: compose.StateDir, Mode: 0o700, Why: "the volumes of the containers"},
 		}, t.State...),
 		Secrets: t.Secrets,
+		// systemd leaves out what Quadlet does not take, and says so in the journal.
+		Validators: []layers.Validator{{Argv: []string{"/usr/libexec/podman/quadlet", "-dryrun"}}},
 	}
 	if strings.Contains(l.quadlets(), "RunInit=true\n") {
 		c.Packages = append(c.Packages, "catatonit")
