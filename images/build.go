@@ -136,6 +136,9 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 	if err != nil {
 		return Result{}, err
 	}
+	if err := b.checkArchives(plan, lock); err != nil {
+		return Result{}, err
+	}
 	plan = withoutKept(plan, lock.Trees[TreeImage])
 	// 2. What each stage depends on, then the trees, and Ignition.
 	recipe, err := b.recipe(plan, lock)

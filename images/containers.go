@@ -33,12 +33,12 @@ import (
 // storeRules decide how the store is laid out, and what an image of packages has
 // beside them.
 //
-//go:embed containers.go store/flatten.go store/store.go
+//go:embed containers.go share/pack.go share/whole.go store/flatten.go store/store.go
 var storeRules embed.FS
 
 func storeRulesText() string {
 	var b strings.Builder
-	for _, name := range []string{"containers.go", "store/flatten.go", "store/store.go"} {
+	for _, name := range []string{"containers.go", "share/pack.go", "share/whole.go", "store/flatten.go", "store/store.go"} {
 		text, err := storeRules.ReadFile(name)
 		if err != nil {
 			panic(err) // embedded at compile time
@@ -59,6 +59,7 @@ func (r recipe) storeStage() stageID {
 		}
 	}
 	in.add("clock", r.lock.Epoch)
+	in.add("account and folder", []string{layers.ImageUser, layers.ImageStore})
 	in.add("Ingot's own steps", storeRulesText())
 	return stageID{"store", in}
 }
@@ -102,7 +103,12 @@ func (b *builder) writeStore(ctx context.Context, list []store.Image, epoch int6
 	}()
 	err := b.ns.unpack(ctx, archive, dir)
 	archive.CloseWithError(cmp.Or(err, io.ErrClosedPipe))
-	if wrong := <-written; wrong != nil && !errors.Is(wrong, io.ErrClosedPipe) && wrong != err {
+	wrong := <-written
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// When unpacking fails, the writer fails of that.
+	if wrong != nil && !errors.Is(wrong, io.ErrClosedPipe) && (err == nil || !errors.Is(wrong, err)) {
 		return fault.Input(wrong)
 	}
 	if errors.Is(err, share.ErrRefused) {
@@ -129,7 +135,16 @@ func (b *builder) packageImage(ctx context.Context, tree, archive string, epoch 
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(b.ns.pack(ctx, f, tree, epoch), f.Close()); err != nil {
+	packed, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := b.ns.pack(ctx, w, tree, epoch)
+		w.CloseWithError(err)
+		ended <- err
+	}()
+	err = share.Whole(f, packed)
+	packed.CloseWithError(err)
+	if err := errors.Join(err, <-ended, f.Close()); err != nil {
 		return nil, err
 	}
 	packages, err := tarball.LayerFromFile(archive, tarball.WithCompression(compression.None), tarball.WithMediaType(types.OCIUncompressedLayer))

@@ -16,12 +16,16 @@ import (
 	"ingot/layers"
 )
 
+// large has runs of zeros, which packed stages leave out.
+var large = strings.Repeat("x", 1<<20) + strings.Repeat("\x00", 1<<17) + strings.Repeat("y", 1<<20) + strings.Repeat("\x00", 1<<16)
+
 // packageTree is a tree as packages leave it.
 func packageTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"usr/bin/app": "program", "usr/lib64/ld-linux-x86-64.so.2": "linker", "etc/app.conf": "x",
+		"usr/lib/large.so": large,
+		"usr/bin/app":      "program", "usr/lib64/ld-linux-x86-64.so.2": "linker", "etc/app.conf": "x",
 		"usr/share/ca-certificates/mozilla/B.crt": "second\n", "usr/share/ca-certificates/mozilla/A.crt": "first\n",
 	} {
 		file := filepath.Join(dir, name)
@@ -91,6 +95,9 @@ func TestPackageImage(t *testing.T) {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)
 		}
+	}
+	if got["usr/lib/large.so"] != "-rw-r--r-- "+large {
+		t.Errorf("a file of %d bytes has %d, or others", len(large), len(got["usr/lib/large.so"])-len("-rw-r--r-- "))
 	}
 	if !strings.Contains(got["etc/passwd"], "\napp:*:65532:65532:") {
 		t.Errorf("accounts %q", got["etc/passwd"])

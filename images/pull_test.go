@@ -293,6 +293,47 @@ func TestArchives(t *testing.T) {
 			t.Errorf("another archive: %v", err)
 		}
 	}
+	// An index in an index, and a changed archive, before and after it was read.
+	nested, err := ocilayout.Write(filepath.Join(dir, "nested"), empty.Index)
+	if err == nil {
+		err = nested.AppendIndex(mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &builder{opts: Options{Cache: newCache(t), Dir: dir}}
+	i := layers.ContainerImage{Name: "localhost/app:1", Archive: "nested"}
+	plan := layers.Plan{Images: []layers.ContainerImage{i}}
+	locked, err := b.resolveImages(t.Context(), plan)
+	if err != nil || len(locked) != 1 || locked[0].Digest != digestIs(t, image) {
+		t.Fatalf("%+v, %v", locked, err)
+	}
+	if err := b.checkArchives(plan, Lock{Images: locked}); err != nil {
+		t.Error(err)
+	}
+	if err := b.checkArchives(plan, lockedTo(i, digestIs(t, randomImage(t)))); err == nil || !strings.Contains(err.Error(), `run "ingot lock"`) {
+		t.Errorf("a changed archive: %v", err)
+	}
+	list, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := list[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := filepath.Join(dir, "nested/blobs/sha256", layer.Hex)
+	content, err := os.ReadFile(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(blob, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.pulled(t.Context(), Lock{Images: locked}, i); err == nil || !strings.Contains(err.Error(), layer.Hex+" has the SHA-256") || fault.Of(err) != fault.OfInput {
+		t.Errorf("a blob of other bytes: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "text"), []byte("no archive"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,10 @@ const (
 // maxFiles and maxID keep an image from taking all memory, or owners that a build
 // by an ordinary user does not have.
 const (
-	maxFiles = 2_000_000
+	maxFiles = 1_000_000
 	maxID    = 65536
+	maxName  = 4095     // bytes, PATH_MAX without its end
+	maxBytes = 16 << 30 // of all layers' files
 )
 
 // node is a folder, a file or a link of the file system that an image's layers
@@ -52,6 +54,7 @@ func newFolder(layer int) *node {
 type flattener struct {
 	root  *node
 	files int
+	bytes int64
 }
 
 // flatten reads the layers' headers.
@@ -60,10 +63,12 @@ func flatten(layers []v1.Layer) (*node, error) {
 	for i, layer := range layers {
 		entry := 0
 		err := eachEntry(layer, func(h *tar.Header, _ io.Reader) error {
-			if f.files++; f.files > maxFiles {
-				return fmt.Errorf("there are more than %d files", maxFiles)
-			}
+			f.files++
+			f.bytes += h.Size
 			err := f.add(h, place{i, entry})
+			if f.files > maxFiles || f.bytes > maxBytes {
+				return fmt.Errorf("there are more than %d files, or they have more than %d GiB", maxFiles, maxBytes>>30)
+			}
 			entry++
 			if err != nil {
 				return fmt.Errorf("%q: %w", h.Name, err)
@@ -101,11 +106,20 @@ func eachEntry(layer v1.Layer, visit func(*tar.Header, io.Reader) error) error {
 
 // add puts one entry of a layer over what is there.
 func (f *flattener) add(h *tar.Header, at place) error {
+	if len(h.Name) > maxName || len(h.Linkname) > maxName {
+		return fmt.Errorf("the name has more than %d bytes", maxName)
+	}
 	name := path.Clean(strings.TrimPrefix(h.Name, "/"))
 	if !filepath.IsLocal(name) || strings.ContainsRune(name, 0) {
 		return errors.New("the name leads out of the image")
 	}
+	if h.Uid < 0 || h.Uid >= maxID || h.Gid < 0 || h.Gid >= maxID {
+		return fmt.Errorf("it belongs to %d:%d; ids up to %d can be used", h.Uid, h.Gid, maxID-1)
+	}
 	if name == "." {
+		if h.Typeflag != tar.TypeDir {
+			return errors.New("the image itself is no folder")
+		}
 		f.root.header.Mode, f.root.header.Uid, f.root.header.Gid = h.Mode, h.Uid, h.Gid
 		return nil
 	}
@@ -115,12 +129,14 @@ func (f *flattener) add(h *tar.Header, at place) error {
 		return nil
 	}
 	if hidden, ok := strings.CutPrefix(base, whiteout); ok {
-		if n := parent.below[hidden]; n != nil && f.lower(n, at.layer) {
+		if n := parent.below[hidden]; n != nil && f.lower(n, at.layer) { // what this layer has there stays
 			delete(parent.below, hidden)
 		}
 		return nil
 	}
-	n := &node{header: *h, place: at}
+	n := &node{place: at, header: tar.Header{
+		Typeflag: h.Typeflag, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, Size: h.Size, Linkname: h.Linkname,
+	}}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		n.below = map[string]*node{}
@@ -147,9 +163,6 @@ func (f *flattener) add(h *tar.Header, at place) error {
 	default:
 		return nil // devices are Podman's to make, in /dev
 	}
-	if n.header.Uid < 0 || n.header.Uid >= maxID || n.header.Gid < 0 || n.header.Gid >= maxID {
-		return fmt.Errorf("it belongs to %d:%d; ids up to %d can be used", h.Uid, h.Gid, maxID-1)
-	}
 	parent.below[base] = n
 	return nil
 }
@@ -157,11 +170,8 @@ func (f *flattener) add(h *tar.Header, at place) error {
 // lower reports whether a node is of a layer below this one only; what this one
 // has put into a lower folder stays.
 func (f *flattener) lower(n *node, layer int) bool {
-	if n.place.layer == layer {
-		return false
-	}
 	maps.DeleteFunc(n.below, func(_ string, below *node) bool { return f.lower(below, layer) })
-	return len(n.below) == 0
+	return n.place.layer != layer && len(n.below) == 0
 }
 
 // folder is the one of a name. What is none, or is missing, becomes one.
@@ -174,6 +184,7 @@ func (f *flattener) folder(name string, layer int) *node {
 		next := n.below[part]
 		if next == nil || next.below == nil {
 			next = newFolder(layer)
+			f.files++
 			n.below[part] = next
 		}
 		n = next

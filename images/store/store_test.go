@@ -162,6 +162,7 @@ func TestLayers(t *testing.T) {
 		{"a whiteout of a folder", [][]entry{{{name: "d/"}, {name: "d/a"}}, {{name: ".wh.d"}}}, ""},
 		{"an opaque folder", [][]entry{{{name: "d/"}, {name: "d/a"}, {name: "d/e/"}, {name: "d/e/f"}}, {{name: "d/"}, {name: "d/b"}, {name: "d/.wh..wh..opq"}}}, "d 5 755 0 \nd/b 0 755 0 "},
 		{"an opaque folder whose mark comes last", [][]entry{{{name: "d/"}, {name: "d/e/"}, {name: "d/e/f"}}, {{name: "d/e/b"}, {name: "d/.wh..wh..opq"}}}, "d 5 755 0 \nd/e 5 755 0 \nd/e/b 0 755 0 "},
+		{"a mark after the folder's own files", [][]entry{{{name: "a/"}, {name: "a/b/"}, {name: "a/b/old"}}, {{name: "a/"}, {name: "a/b/"}, {name: "a/b/new"}, {name: "a/.wh..wh..opq"}}}, "a 5 755 0 \na/b 5 755 0 \na/b/new 0 755 0 "},
 		{"a name of a name", [][]entry{{{name: "c", content: "x"}, {name: "b", other: "c"}, {name: "a", other: "b"}}}, "a 0 755 0 x\nb 0 755 0 x\nc 0 755 0 x"},
 		{"names of one file", [][]entry{{{name: "b", content: "x", mode: 0o600}, {name: "a", other: "b"}}}, "a 0 600 0 x\nb 0 600 0 x"},
 		{"the first name is hidden", [][]entry{{{name: "a", content: "x"}, {name: "b", other: "a"}}, {{name: ".wh.a"}}}, "b 0 755 0 x"},
@@ -216,6 +217,8 @@ func TestRefuses(t *testing.T) {
 		{entry{name: "../a"}, "leads out of the image"},
 		{entry{name: "a/../../b"}, "leads out of the image"},
 		{entry{name: "a", uid: 65536}, "it belongs to 65536:65536"},
+		{entry{name: "./", uid: 70000}, "it belongs to 70000:70000"},
+		{entry{name: strings.Repeat("a/", 3000) + "a"}, "more than 4095 bytes"},
 		{entry{name: "a", other: "none"}, `another name of "none"`},
 		{entry{name: "a", other: "../../etc/shadow"}, "which is no file"},
 	} {

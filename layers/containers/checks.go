@@ -24,7 +24,7 @@ func (l Layer) checks(apparmor bool) []layers.Check {
 	list := []layers.Check{{
 		ID: "containers.images", Title: "there are no images but those of the sealed root", SurvivesReboot: true,
 		Command: &layers.CommandCheck{
-			Argv: []string{"sh", "-c", `podman images --all --format '{{.ReadOnly}} {{.Repository}}' | grep -v '^true '; :`}, Silent: true,
+			Argv: []string{"sh", "-c", `list=$(podman images --all --format '{{.ReadOnly}} {{.Repository}}') || exit 1; printf '%s\n' "$list" | grep -v '^true '; :`}, Silent: true,
 		},
 		Sabotage: "tar --create --directory /etc hostname | podman import - localhost/sabotage",
 	}}
@@ -72,7 +72,7 @@ const profile = `grep -q '^containers-default-.*(enforce)' "/proc/$pid/attr/appa
 // confined looks at the first process of every container that runs on.
 func (l Layer) confined(apparmor bool) (layers.Check, bool) {
 	var script strings.Builder
-	script.WriteString("podman ps --format '{{.Names}} {{.Pid}}' | while read -r name pid; do\n")
+	script.WriteString("list=$(podman ps --format '{{.Names}} {{.Pid}}') || exit 1\nprintf '%s\\n' \"$list\" | while read -r name pid; do\n[ -n \"$pid\" ] || continue\n")
 	test := func(name, condition string, but []string) {
 		match := "*"
 		if len(but) > 0 {
@@ -88,8 +88,8 @@ func (l Layer) confined(apparmor bool) (layers.Check, bool) {
 	}
 	script.WriteString("done")
 	for _, s := range l.Translation.Services {
-		if s.Oneshot {
-			continue
+		if s.Oneshot || !s.Stays || slices.Contains(l.without("cap_add="), s.Container) {
+			continue // the sabotage would not be seen
 		}
 		folder := "/run/containers/systemd/" + compose.UnitName(s.Name) + ".container.d"
 		return layers.Check{
