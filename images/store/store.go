@@ -1,9 +1,8 @@
 // Package store lays container images out as Podman reads them from an additional
 // image store: nothing is pulled, unpacked or copied where the store is.
 //
-// The layout is that of containers/storage 1.57 with the overlay driver, which
-// Debian 13's Podman has; it is what "podman pull" leaves behind, without what
-// differs from one time to the next. An image's layers are put together into one:
+// The layout is that of the overlay driver of Debian 13's Podman, 5.4: what "podman
+// import" leaves behind, without what differs from one time to the next. An image's layers are put together into one:
 // EROFS without extended attributes has no way to say that a layer hides a folder
 // of a lower one. Manifest and configuration stay as they are, and with them the
 // digests.
