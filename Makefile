@@ -39,7 +39,7 @@ variations: setup all ## builds of the example under other conditions, as other 
 	$(GO) test -timeout 120m -v -run '^(TestVariations|TestEndedAnywhere|TestColdBuildsAtOnce)$$' ./cmd/ingot -variations
 
 bench: setup all ## builds timed, beside mkosi's of the same packages where that is installed; writes docs/benchmarks.md
-	$(GO) test -timeout 60m -v -run '^TestBuildTimes$$' ./cmd/ingot -bench-report "$(CURDIR)/docs/benchmarks.md"
+	$(GO) test -timeout 150m -v -run '^TestBuildTimes$$' ./cmd/ingot -bench-report "$(CURDIR)/docs/benchmarks.md"
 
 depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Debian beside it; takes a quarter of an hour
 	bin/ingot test --depth examples/openclaw
