@@ -11,6 +11,7 @@ import (
 	"ingot/layers"
 	"ingot/layers/admin"
 	"ingot/layers/apparmor"
+	"ingot/layers/containers"
 	"ingot/layers/fail2ban"
 	"ingot/layers/kernel"
 	"ingot/layers/nftables"
@@ -128,8 +129,13 @@ func (d *decoder) layers(o layerOptions, always []layers.Layer) []placed {
 	if o.Fail2ban != nil {
 		add(fail2ban.Layer{Options: *o.Fail2ban})
 	}
+	stack := containers.Layer{}
 	if o.Containers != nil {
-		list = append(list, d.containers(o))
+		stack = d.containers(o)
+		list = append(list, placed{stack, []any{"layers", stack.Name()}})
+	}
+	if o.VPN != nil {
+		add(vpnLayer(*o.VPN, stack, o.Containers != nil))
 	}
 	list = append(list, d.custom(o.Custom)...)
 	// Last: whether a profile forbade something is known when the others' checks

@@ -89,6 +89,13 @@ var hints = map[string]hint{
 	"layers.containers.compose":     {standard: containers.DefaultCompose},
 	"layers.containers.allow[].why": {pattern: whyPattern, maxLength: layers.MaxWhy},
 
+	"layers.vpn.pages[].port":   between(1, 65535),
+	"layers.vpn.pages[].target": between(0, 65535),
+	"layers.vpn.pages[].why":    {pattern: whyPattern, maxLength: layers.MaxWhy},
+	"layers.vpn.allow[].port":   between(1, 65535),
+	"layers.vpn.allow[].proto":  {standard: "tcp", enum: []string{"tcp", "udp"}},
+	"layers.vpn.allow[].why":    {pattern: whyPattern, maxLength: layers.MaxWhy},
+
 	"layer.yaml.packages[]":             {pattern: `^[a-z0-9][a-z0-9+.-]+$`},
 	"layer.yaml.ports[].port":           between(1, 65535),
 	"layer.yaml.ports[].proto":          {standard: "tcp", enum: []string{"tcp", "udp"}},

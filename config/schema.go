@@ -15,6 +15,7 @@ import (
 	"ingot/layers/sudo"
 	"ingot/layers/sysctl"
 	"ingot/layers/timesync"
+	"ingot/layers/vpn"
 	"ingot/layers/wireguard"
 )
 
@@ -81,6 +82,7 @@ type layerOptions struct {
 	WireGuard  *wireguard.Options  `yaml:"wireguard"`
 	Fail2ban   *fail2ban.Options   `yaml:"fail2ban"`
 	Containers *containers.Options `yaml:"containers"`
+	VPN        *vpn.Options        `yaml:"vpn"`
 	// Custom are folders below that of ingot.yaml, such as ./layers/my-app; each
 	// is a layer of your own: see docs/custom-layers.md.
 	Custom []string `yaml:"custom"`

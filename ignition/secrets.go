@@ -29,6 +29,11 @@ func SecretsIn(dir string) Secrets {
 		if err != nil {
 			return nil, fmt.Errorf("secret %s (%s): %w", slot.Name, slot.Why, err)
 		}
+		if slot.Verify != nil {
+			if err := slot.Verify(value); err != nil {
+				return nil, fmt.Errorf("%s is not what it should be:\n%w", p, err)
+			}
+		}
 		return value, nil
 	}
 }

@@ -27,6 +27,7 @@ type Check struct {
 	Resolve  *ResolveCheck
 	DropLog  *DropLogCheck
 	Packet   *PacketCheck
+	Exit     *ExitCheck
 }
 
 // SysctlCheck wants /proc/sys to hold Value.
@@ -165,6 +166,13 @@ type PacketCheck struct {
 	// Seconds is how long the packet is waited for under KVM, after the command
 	// has ended; 0 is 5 for one that must be seen and 1 for one that must not.
 	Seconds int
+}
+
+// ExitCheck connects from a network namespace to a host of the internet, over IPv4
+// and, where the VPN has it, IPv6. The host must see the VPN's exit, and no packet
+// to it may leave the machine.
+type ExitCheck struct {
+	Namespace string // its path on the machine
 }
 
 // SabotageEtc is the sabotage for checks that files below /etc are sealed: it

@@ -183,6 +183,9 @@ const (
 	// FromContainers are the machine's own containers, on bridges whose names begin
 	// with BridgePrefix.
 	FromContainers From = "containers"
+	// FromNobody is a port that something is bound to in order to send: the firewall
+	// lets in answers only.
+	FromNobody From = "nobody"
 )
 
 // BridgePrefix begins the names of the containers' bridges.
@@ -216,7 +219,10 @@ type Egress struct {
 	Proto string // "tcp" or "udp"
 	Port  int    // 1 to 65535
 	CIDR  string // destination, e.g. "192.0.2.0/24"; empty is anywhere
-	Why   string // one line; becomes the nft comment
+	// Mark is SO_MARK of the packets instead of a port and a destination, for what
+	// the kernel sends where the instance says; 0 is none.
+	Mark uint32
+	Why  string // one line; becomes the nft comment
 }
 
 // Forward lets packets pass from one interface to another, and the answers
@@ -302,6 +308,9 @@ type SecretSlot struct {
 	Name  string // "wireguard/private-key": also its path below secrets/
 	Path  string // where it is on the machine
 	Why   string
+	// Verify says what is wrong with a value, with the line and without the secret;
+	// nil takes every one.
+	Verify func(value []byte) error `json:"-"`
 }
 
 // State is a path under /var that must survive reboots and new images.

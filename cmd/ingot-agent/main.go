@@ -1,10 +1,11 @@
 // Command ingot-agent is the program on the appliance. In the initrd it
 // prepares the disk and gives the machine its identity; in the running system
-// it says on the console what state the machine is in.
+// it says on the console what state the machine is in, and has the VPN's tunnel.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -41,6 +42,7 @@ func main() {
 			},
 		},
 		metadataCommand(),
+		vpnCommand(),
 		&cobra.Command{
 			Use:   "status",
 			Short: "say what state this machine is in",
@@ -52,6 +54,9 @@ func main() {
 	)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "ingot-agent:", err)
+		if errors.As(err, &configError{}) {
+			os.Exit(exitConfig)
+		}
 		os.Exit(1)
 	}
 }

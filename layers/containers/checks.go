@@ -42,7 +42,7 @@ func (l Layer) checks(apparmor bool) []layers.Check {
 		list = append(list, check)
 	}
 	for _, p := range t.Published {
-		if p.From != layers.FromWireGuard || p.Proto != "tcp" {
+		if p.From != layers.FromWireGuard || p.Proto != "tcp" || p.InVPN {
 			continue // loopback is not reached from outside; the internet's ports are the firewall's
 		}
 		list = append(list, layers.Check{

@@ -101,6 +101,9 @@ func (l Layer) Contribute(layers.Site) layers.Contribution {
 // is for the firewall to say.
 func (l Layer) ports(c *layers.Contribution) {
 	for _, p := range l.Translation.Published {
+		if p.InVPN {
+			continue // the vpn layer carries it out
+		}
 		port := p.Port
 		port.Option = []any{"compose"}
 		if port.From != layers.FromInternet {

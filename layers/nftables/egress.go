@@ -127,6 +127,9 @@ func (l Layer) egressRules(plan layers.Plan) string {
 
 // egressRule is empty for an entry that makes no sense: it stays shut.
 func egressRule(e layers.Egress) string {
+	if e.Mark != 0 && (e.Proto == "tcp" || e.Proto == "udp") {
+		return fmt.Sprintf("\t\tmeta mark %#x meta l4proto %s accept comment \"%s\"\n", e.Mark, e.Proto, comment(e.Why))
+	}
 	to := ""
 	if e.CIDR != "" {
 		prefix, err := netip.ParsePrefix(e.CIDR)

@@ -255,6 +255,8 @@ func (r *run) one(ctx context.Context, c layers.Check) (string, error) {
 		return r.offer(ctx, *c.SSHOffer)
 	case c.Packet != nil:
 		return r.packet(ctx, *c.Packet)
+	case c.Exit != nil:
+		return r.exit(ctx, *c.Exit)
 	}
 	return r.shell.inside(ctx, c, r.id.Plan.Ports)
 }

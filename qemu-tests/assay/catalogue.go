@@ -58,7 +58,7 @@ func catalogue(plan layers.Plan) []check {
 	list = append(list, consoleCheck())
 	list = append(list, deepChecks()...)
 	slices.SortStableFunc(list, func(a, b check) int { return rank(list, a.layer) - rank(list, b.layer) })
-	for _, s := range allScenarios() {
+	for _, s := range scenariosOf(plan) {
 		list = append(list, s.check())
 	}
 	return list

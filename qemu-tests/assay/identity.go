@@ -15,6 +15,7 @@ import (
 	"ingot/ignition"
 	"ingot/layers"
 	sshlayer "ingot/layers/ssh"
+	"ingot/layers/vpn"
 	"ingot/layers/wireguard"
 )
 
@@ -38,6 +39,7 @@ type Identity struct {
 	// tunnels6 is whether the tunnel has IPv6 as well.
 	tunnels6 bool
 	sshPort  string
+	provider *provider // of the VPN, nil without one
 }
 
 // client is a peer of the machine's.
@@ -91,7 +93,10 @@ func NewIdentity(site layers.Site, list []layers.Layer) (Identity, error) {
 // Successor is another identity of the same server: with its WireGuard key, and
 // without anybody who could get in before.
 func (id Identity) Successor(site layers.Site, list []layers.Layer) (Identity, error) {
-	id = Identity{serverKey: id.serverKey, serverPublic: id.serverPublic, serverTunnel: serverTunnel, clientTunnel: clientTunnel}
+	id = Identity{
+		serverKey: id.serverKey, serverPublic: id.serverPublic, serverTunnel: serverTunnel, clientTunnel: clientTunnel,
+		provider: id.provider,
+	}
 	var err error
 	if id.admin, err = newKey(site.Admin.SecurityKeysOnly); err != nil {
 		return Identity{}, err
@@ -122,23 +127,41 @@ func (id Identity) Successor(site layers.Site, list []layers.Layer) (Identity, e
 		return Identity{}, conflicts[0]
 	}
 	id.Plan = plan
+	if hasVPN(plan) && id.provider == nil {
+		if id.provider, err = newProvider(); err != nil {
+			return Identity{}, err
+		}
+	}
 	for _, p := range plan.Ports {
 		if p.Layer == "ssh" {
 			id.sshPort = strconv.Itoa(p.Port)
 		}
 	}
-	id.secrets = func(slot layers.SecretSlot) ([]byte, error) {
+	id.secrets = id.values(id.provider)
+	config, err := ignition.Instance(plan, id.secrets)
+	id.Instance = config.JSON
+	return id, err
+}
+
+// withProvider is the identity's config with another file of the VPN's provider.
+func (id Identity) withProvider(p *provider) ([]byte, error) {
+	config, err := ignition.Instance(id.Plan, id.values(p))
+	return config.JSON, err
+}
+
+// values are those of the secret slots.
+func (id Identity) values(p *provider) ignition.Secrets {
+	return func(slot layers.SecretSlot) ([]byte, error) {
 		switch {
 		case slot.Name == wireguard.PrivateKeySlot:
 			return []byte(id.serverKey + "\n"), nil
 		case slot.Name == wireguard.PresharedKeySlot+"assay":
 			return []byte(id.owner.presharedKey + "\n"), nil
+		case slot.Name == vpn.ConfigSlot:
+			return p.file(), nil
 		}
 		return nil, fmt.Errorf("the assay has no value for the secret slot %s", slot.Name)
 	}
-	config, err := ignition.Instance(plan, id.secrets)
-	id.Instance = config.JSON
-	return id, err
 }
 
 // newKey makes a throw-away key, which is in a token when no other may log in.

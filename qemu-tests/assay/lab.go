@@ -24,6 +24,7 @@ type Lab struct {
 	dir       string
 	boots     int
 	options   internet.Options
+	vpn       []*internet.VPN // the provider's servers, when the machine has a VPN
 }
 
 // NewLab makes the internet; artefacts go to dir. probeCache remembers which
@@ -40,6 +41,7 @@ func NewLab(ctx context.Context, tc vm.Toolchain, dir, probeCache string) (*Lab,
 
 // open makes the internet, in l.dir.
 func (l *Lab) open() (err error) {
+	l.vpn = nil
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return err
 	}
@@ -116,6 +118,9 @@ type Booted struct {
 
 // Boot powers a machine on; it returns as soon as the guest runs.
 func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, error) {
+	if err := l.serve(id); err != nil {
+		return nil, err
+	}
 	l.boots++
 	dir := filepath.Join(l.dir, fmt.Sprintf("boot-%d", l.boots))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -145,6 +150,9 @@ func (l *Lab) Boot(ctx context.Context, id Identity, o BootOptions) (*Booted, er
 
 // resume goes on from a snapshot, whose overlay was copied to disk.
 func (l *Lab) resume(ctx context.Context, s Saved, disk string) (*Booted, error) {
+	if err := l.serve(s.booted.id); err != nil {
+		return nil, err
+	}
 	cfg := s.booted.cfg
 	cfg.Net, cfg.Dir, cfg.Overlay, cfg.Snapshot = l.Machine.QEMUArgs(""), l.dir, disk, snapshotName
 	b := &Booted{lab: l, id: s.booted.id, Since: time.Now(), mark: l.Internet.Mark(), cfg: cfg}

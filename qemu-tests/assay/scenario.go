@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type scenario struct {
 	// beside it, for the estimate.
 	seconds int
 	play    func(context.Context, *scene) (string, error)
+	// about says whether the scenario is about a plan; nil is about every one.
+	about func(layers.Plan) bool
 	sabotage
 }
 
@@ -54,10 +57,15 @@ type scene struct {
 // allScenarios are those of the suite verdict.Full, the longest first.
 func allScenarios() []scenario {
 	var list []scenario
-	for _, part := range [][]scenario{powerScenarios(), bootScenarios(), hardwareScenarios(), sourceScenarios(), runningScenarios(), bitScenarios()} {
+	for _, part := range [][]scenario{powerScenarios(), bootScenarios(), hardwareScenarios(), sourceScenarios(), runningScenarios(), bitScenarios(), vpnScenarios()} {
 		list = append(list, part...)
 	}
 	return list
+}
+
+// scenariosOf are those that are about a plan.
+func scenariosOf(p layers.Plan) []scenario {
+	return slices.DeleteFunc(allScenarios(), func(s scenario) bool { return s.about != nil && !s.about(p) })
 }
 
 // check is the scenario as the catalogue has it.

@@ -31,7 +31,7 @@ func TestScenarios(t *testing.T) {
 	r.out = newRecord(r.opts, choice{})
 	var mu sync.Mutex
 	matrix := map[string]string{}
-	list := picked(t, b.SHA256)
+	list := picked(t, b)
 	t.Run("play", func(t *testing.T) { // returns when all have been played, as many at a time as there are processors
 		for _, s := range list {
 			if *healthy {
@@ -79,9 +79,9 @@ func (s scenario) spoiler(t *testing.T) func(*scene) {
 
 // picked are the scenarios to play: those named, all, or some that depend on
 // the image.
-func picked(t *testing.T, imageSHA256 string) []scenario {
+func picked(t *testing.T, b built) []scenario {
 	t.Helper()
-	all := allScenarios()
+	all := scenariosOf(b.loaded.Plan)
 	if *scenarioNames != "" {
 		var list []scenario
 		for _, name := range strings.Split(*scenarioNames, ",") {
@@ -100,12 +100,12 @@ func picked(t *testing.T, imageSHA256 string) []scenario {
 	if *sabotageAll {
 		return all
 	}
-	random, err := randomFrom(imageSHA256)
+	random, err := randomFrom(b.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	t.Logf("%d of %d scenarios, picked by the image %s; -sabotage-all plays all", samples, len(all), imageSHA256)
+	t.Logf("%d of %d scenarios, picked by the image %s; -sabotage-all plays all", samples, len(all), b.SHA256)
 	return all[:samples]
 }
 

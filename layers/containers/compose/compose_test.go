@@ -59,7 +59,7 @@ func goldens(t testing.TB) map[string]Translation {
 	t.Helper()
 	return map[string]Translation{
 		"stack": translation(t, "testdata/stack", LoadOptions{EnvFile: "vars.env", Profiles: []string{"fast"}}, stackOptions),
-		"notes": translation(t, "testdata/notes", LoadOptions{}, Options{VPN: true}),
+		"notes": translation(t, "testdata/notes", LoadOptions{}, Options{VPN: &VPNOptions{}}),
 	}
 }
 

@@ -350,7 +350,7 @@ func (s service) secret(name string, at []any) (string, bool) {
 		return "", false
 	}
 	slot := layers.SecretSlot{Name: SecretPrefix + name, Path: path.Join(SecretsDir, name), Why: "the secret " + name + " of the containers"}
-	if !slices.Contains(s.out.Secrets, slot) {
+	if !slices.ContainsFunc(s.out.Secrets, func(other layers.SecretSlot) bool { return other.Name == slot.Name }) {
 		s.out.Secrets = append(s.out.Secrets, slot)
 		slices.SortFunc(s.out.Secrets, func(a, b layers.SecretSlot) int { return strings.Compare(a.Name, b.Name) })
 	}

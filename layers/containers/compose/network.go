@@ -11,19 +11,20 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"ingot/layers"
+	"ingot/layers/vpn"
 )
 
 func (s service) network() {
 	s.resolver()
 	switch mode := s.NetworkMode; {
 	case s.inVPN(s.Name):
-		s.container("Network", "ns:"+vpnNamespace)
-		s.unit.add("Unit", "BindsTo", vpnUnit)
-		s.unit.add("Unit", "After", vpnUnit+" "+vpnLink)
+		s.container("Network", "ns:"+vpn.NamespacePath)
+		s.unit.add("Unit", "BindsTo", vpn.NamespaceUnit)
+		s.unit.add("Unit", "After", vpn.NamespaceUnit+" "+vpn.LinkUnit)
 		// The names of the machine's interfaces are readable there otherwise.
 		s.container("Mask", "/sys/class/net:/sys/devices/virtual/net")
 		// Podman's own would name the machine's resolver, outside of the tunnel.
-		s.container("Volume", vpnResolver+":/etc/resolv.conf:ro")
+		s.container("Volume", vpn.Resolver+":/etc/resolv.conf:ro")
 	case mode == "none":
 		s.container("Network", "none")
 	case mode == "host":
@@ -127,7 +128,11 @@ func (s service) ports() {
 		if s.again(port, at) {
 			continue
 		}
-		if !s.inVPN(s.Name) && !s.replaced(s.Name) {
+		if port.InVPN = s.inVPN(s.Name) || s.replaced(s.Name); port.InVPN && p.Protocol != "tcp" {
+			s.wrong(fmt.Sprintf("udp port %d of the VPN namespace is published", host), "only pages are carried out of it, over tcp", at...)
+			continue
+		}
+		if !port.InVPN {
 			port.Networks = s.inOrder()
 			address := ""
 			if from == layers.FromLoopback {

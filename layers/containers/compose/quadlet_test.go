@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"ingot/layers/vpn"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,7 +82,7 @@ func verifyUnits(t *testing.T, dryRun string) {
 	if len(units) == 0 {
 		t.Fatalf("no units in\n%s", dryRun)
 	}
-	for _, name := range []string{vpnUnit, vpnLink} {
+	for _, name := range []string{vpn.NamespaceUnit, vpn.LinkUnit} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("[Service]\nType=oneshot\nExecStart=/bin/true\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -66,7 +66,7 @@ func TestRefusals(t *testing.T) {
 		"unknown security":      {oneService("security_opt: [credentials]"), 4, 20, "not known", "seccomp"},
 		"host network":          {oneService("network_mode: host"), 4, 19, "machine's network", "publish the ports"},
 		"bridge network":        {oneService("network_mode: bridge"), 4, 19, "cannot be translated", "by their names"},
-		"a VPN's network":       {oneService("cap_add: [NET_ADMIN]") + "  down: {image: busybox, network_mode: \"service:web\"}\n", 4, 14, "no VPN namespace", "give the others a network of their own"},
+		"a VPN's network":       {oneService("cap_add: [NET_ADMIN]") + "  down: {image: busybox, network_mode: \"service:web\"}\n", 4, 14, "no VPN namespace", "add vpn: {} to layers"},
 		"other's network":       {oneService("network_mode: service:db", "depends_on: []") + "  db: {image: postgres}\n", 4, 19, "no tunnel to live in", "remove it"},
 		"container's network":   {oneService("network_mode: \"container:x\""), 4, 19, "cannot be translated", "remove it"},
 		"host pid":              {oneService("pid: host"), 4, 10, "pid namespace", "what: \"pid=host\""},

@@ -14,6 +14,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
+
+	"ingot/layers/vpn"
 )
 
 // nameShape is what Podman takes for the name of a container.
@@ -43,7 +45,11 @@ func (t *translator) service(c types.ServiceConfig) {
 	s.health()
 	s.resources()
 	policy := s.restart()
-	s.unit.add("Install", "WantedBy", "multi-user.target")
+	wanted := "multi-user.target"
+	if s.inVPN(s.Name) {
+		wanted += " " + vpn.NamespaceUnit // which it ends with, and comes back with
+	}
+	s.unit.add("Install", "WantedBy", wanted)
 	oneshot := s.waitedFor(types.ServiceConditionCompletedSuccessfully)
 	s.out.Services = append(s.out.Services, Service{
 		Name: s.Name, Container: cmp.Or(s.ContainerName, s.Name), Unit: UnitName(s.Name) + ".service",
@@ -165,8 +171,8 @@ func (s service) dependencies() {
 		key := []any{"depends_on", name}
 		if s.replaced(name) {
 			if !s.inVPN(s.Name) {
-				s.unit.add("Unit", "Requires", vpnUnit)
-				s.unit.add("Unit", "After", vpnUnit+" "+vpnLink)
+				s.unit.add("Unit", "Requires", vpn.NamespaceUnit)
+				s.unit.add("Unit", "After", vpn.NamespaceUnit+" "+vpn.LinkUnit)
 			}
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 
 	"ingot/config/document"
 	"ingot/layers"
+	"ingot/layers/vpn"
 )
 
 // Places on the machine.
@@ -40,14 +41,6 @@ const (
 	DefaultPids   = 512       // Podman's own is 2048, of which a few containers exhaust a small machine
 )
 
-// The VPN namespace is made by another layer.
-const (
-	vpnNamespace = "/run/netns/vpn"
-	vpnUnit      = "netns-vpn.service"
-	vpnLink      = "wg-vpn.service"
-	vpnResolver  = "/etc/netns/vpn/resolv.conf"
-)
-
 // Options say what ingot.yaml has to say about a compose file.
 type Options struct {
 	// Allow are the safe defaults that are given up.
@@ -57,12 +50,17 @@ type Options struct {
 	Tunnel []netip.Addr
 	// Public are the ports that the firewall opens to the internet, as "tcp/443".
 	Public []string
-	// VPN is whether there is a VPN namespace for services to live in.
-	VPN bool
+	// VPN is nil without a VPN namespace.
+	VPN *VPNOptions
 	// Users are the accounts, as "999:999", of images whose configuration is known
 	// here, by the image's name in full.
 	Users map[string]string
 }
+
+// VPNOptions say that there is a VPN namespace, and which services are to live in
+// it beside those that the compose file says so of. Those that it does not have
+// mean nothing.
+type VPNOptions struct{ Services []string }
 
 // Allow lets a service do what none does by default.
 type Allow struct {
@@ -103,8 +101,9 @@ type Published struct {
 	Service string
 	Target  int // the container's port
 	// Networks are the names of those that the container is in; empty in the VPN
-	// namespace.
+	// namespace, which InVPN says.
 	Networks []string
+	InVPN    bool
 	layers.Port
 }
 
@@ -138,7 +137,8 @@ type Image struct {
 
 // VPN says which services live in the VPN namespace.
 type VPN struct {
-	// Client is the service of the compose file that the namespace replaces.
+	// Client is the service of the compose file that the namespace replaces; empty
+	// when there is none.
 	Client string
 	// Members are the services in it, sorted.
 	Members []string
@@ -292,7 +292,7 @@ func (t *translator) key(doc *document.Document, at []any) (below bool) {
 // client reports whether a path is in the service that the VPN namespace
 // replaces.
 func (t *translator) client(at []any) (string, bool) {
-	if t.out.VPN == nil || len(at) < 2 || at[0] != "services" || at[1] != t.out.VPN.Client {
+	if t.out.VPN == nil || t.out.VPN.Client == "" || len(at) < 2 || at[0] != "services" || at[1] != t.out.VPN.Client {
 		return "", false
 	}
 	return t.out.VPN.Client, true
@@ -315,13 +315,45 @@ func (t *translator) findVPN() {
 			t.wrong(client, "a second service makes a tunnel that others live in", "there is one VPN namespace: let all of them name the same service", "cap_add")
 			continue
 		}
-		if !t.options.VPN {
+		if t.options.VPN == nil {
 			t.wrong(client, fmt.Sprintf("%s makes a tunnel that others live in, and there is no VPN namespace that could take its place", client),
-				"this version of ingot makes none: give the others a network of their own", "cap_add")
+				"add vpn: {} to layers in ingot.yaml", "cap_add")
 		}
 		t.out.VPN = &VPN{Client: client, Members: slices.Sorted(slices.Values(members[client]))}
 		t.remark(client, fmt.Sprintf("no container is made of %s: the VPN namespace takes its place", client),
-			"its tunnel is made by systemd outside of the containers, with the configuration in the secret slot of the VPN")
+			"its tunnel is made outside of the containers, with the provider's file in secrets/"+vpn.ConfigSlot)
+	}
+	t.moveIntoVPN()
+}
+
+// moveIntoVPN are the services that ingot.yaml names.
+func (t *translator) moveIntoVPN() {
+	if t.options.VPN == nil {
+		return
+	}
+	for _, name := range t.options.VPN.Services {
+		s, known := t.project.Model.Services[name]
+		switch {
+		case !known || t.inVPN(name):
+			continue
+		case t.replaced(name):
+			t.wrong(name, fmt.Sprintf("layers.vpn.services names %s, whose place the VPN namespace takes", name), "remove it there", "network_mode")
+			continue
+		case s.NetworkMode != "":
+			t.wrong(name, fmt.Sprintf("layers.vpn.services names %s, which has a network mode", name), "remove network_mode", "network_mode")
+			continue
+		case t.project.has(name, "networks"):
+			t.wrong(name, fmt.Sprintf("layers.vpn.services names %s, which is in a network of the compose file", name),
+				"remove networks: the VPN namespace has one interface, and it is the tunnel", "networks")
+			continue
+		}
+		if t.out.VPN == nil {
+			t.out.VPN = &VPN{}
+		}
+		t.out.VPN.Members = append(t.out.VPN.Members, name)
+	}
+	if t.out.VPN != nil {
+		slices.Sort(t.out.VPN.Members)
 	}
 }
 
@@ -410,7 +442,7 @@ func (t *translator) network(name string, n types.NetworkConfig) {
 // networkUsed: compose-go adds a default network, which nobody may be in.
 func (t *translator) networkUsed(name string) bool {
 	for service, s := range t.project.Model.Services {
-		if _, in := s.Networks[name]; in && !t.replaced(service) {
+		if _, in := s.Networks[name]; in && !t.replaced(service) && !t.inVPN(service) {
 			return true
 		}
 	}
@@ -418,7 +450,7 @@ func (t *translator) networkUsed(name string) bool {
 }
 
 func (t *translator) replaced(service string) bool {
-	return t.out.VPN != nil && t.out.VPN.Client == service
+	return t.out.VPN != nil && t.out.VPN.Client != "" && t.out.VPN.Client == service
 }
 
 // volumes looks at the declarations; the folders are those of the services.
