@@ -91,7 +91,9 @@ func TestContribute(t *testing.T) {
 // The provider's file is looked at before it is on a machine.
 func TestSecretIsVerified(t *testing.T) {
 	t.Parallel()
-	verify := func(o Options) func([]byte) error { return Layer{Options: o}.Contribute(layers.Site{}).Secrets[0].Verify }
+	verify := func(o Options) func([]byte) error {
+		return Layer{Options: o}.Contribute(layers.Site{}).Secrets[0].Verify
+	}
 	if err := verify(Options{})([]byte(usual)); err != nil {
 		t.Error(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 
 	"ingot/config"
 	"ingot/layers/system"
+	"ingot/qemu-tests/internet"
 	"ingot/qemu-tests/report"
 	"ingot/qemu-tests/verdict"
 	"ingot/qemu-tests/vm"
@@ -37,11 +40,17 @@ func TestEveryOption(t *testing.T) {
 	if err := os.CopyFS(folder, os.DirFS(everything)); err != nil {
 		t.Fatal(err)
 	}
-	writeArchive(t, filepath.Join(folder, "pages"))
+	writeArchive(t, filepath.Join(folder, "pages"), "pages")
+	writeArchive(t, filepath.Join(folder, "leak"), "leak")
 	b, err := buildFolder(t.Context(), folder, t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("verdict", func(t *testing.T) { passes(t, b) })
+	t.Run("leak", func(t *testing.T) { cannotLeak(t, b) })
+}
+
+func passes(t *testing.T, b built) {
 	v, err := Run(t.Context(), Options{
 		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
 		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: artefacts(t), Cache: exampleDir, Firmware: vm.BIOS,
@@ -56,18 +65,64 @@ func TestEveryOption(t *testing.T) {
 		t.Errorf("the verdict is %s", v.Verdict)
 	}
 	// What nobody else tries is there.
-	for _, id := range []string{"wireguard.through", "wireguard.dns", "containers.confined", "containers.pages.port-18081", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress"} {
+	for _, id := range []string{"wireguard.through", "wireguard.dns", "containers.confined", "containers.pages.port-18081", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress", "vpn.exit", "vpn.page-9093"} {
 		if !slices.ContainsFunc(v.Checks, func(c verdict.Result) bool { return c.ID == id }) {
 			t.Errorf("there is no check %s", id)
 		}
 	}
 }
 
-// writeArchive makes an OCI layout with an image of one program.
-func writeArchive(t *testing.T, dir string) {
+// cannotLeak plays the download with a program in the VPN namespace that sends
+// wherever it can from its first moment on. The same program in an ordinary
+// container is seen.
+func cannotLeak(t *testing.T, b built) {
+	lab, id := newLab(t, b)
+	lab.dir = filepath.Join(lab.dir, "standard")
+	r := &run{opts: Options{Image: b.Image, Dir: lab.dir}, lab: lab, id: id, moment: &moment{}}
+	r.out = newRecord(r.opts, choice{})
+	s, err := newScene(r, "leak")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.end()
+	s.restarts = 2
+	inside, err := s.lab.Internet.Listen(netip.MustParseAddrPort("45.77.95.1:443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan net.Addr, 1)
+	go func() {
+		if conn, err := inside.Accept(); err == nil {
+			arrived <- conn.RemoteAddr()
+			conn.Close()
+		}
+	}()
+	evidence, err := playDownload(t.Context(), s)
+	t.Logf("%s", evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case from := <-arrived:
+		if a, err := netip.ParseAddrPort(from.String()); err != nil || !isExit(a.Addr()) {
+			t.Errorf("what is in the VPN namespace is seen as %v", from)
+		}
+	default:
+		t.Error("the program in the VPN namespace did not send: that nothing of it leaks proves nothing")
+	}
+	open := netip.MustParsePrefix("192.0.2.0/24")
+	seen, err := s.lab.Internet.Count(s.machine.mark, func(f internet.Frame) bool { return open.Contains(destination(f)) })
+	if err != nil || seen == 0 {
+		t.Errorf("%d packets of the same program in an ordinary container, %v", seen, err)
+	}
+	t.Logf("%d packets of the same program in an ordinary container", seen)
+}
+
+// writeArchive makes an OCI layout with an image of one program below testdata.
+func writeArchive(t *testing.T, dir, name string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "pages")
-	compile := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", program, "./testdata/pages")
+	program := filepath.Join(t.TempDir(), name)
+	compile := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", program, "./testdata/"+name)
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := compile.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -78,7 +133,7 @@ func writeArchive(t *testing.T, dir string) {
 	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "pages", Mode: 0o755, Size: int64(len(content))})
+	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))})
 	if err == nil {
 		_, err = w.Write(content)
 	}
@@ -88,7 +143,7 @@ func writeArchive(t *testing.T, dir string) {
 	oci := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err := mutate.AppendLayers(oci, static.NewLayer(archive.Bytes(), types.OCIUncompressedLayer))
 	if err == nil {
-		image, err = mutate.Config(image, v1.Config{Entrypoint: []string{"/pages"}, User: "10001:10001"})
+		image, err = mutate.Config(image, v1.Config{Entrypoint: []string{"/" + name}, User: "10001:10001"})
 	}
 	if err != nil {
 		t.Fatal(err)

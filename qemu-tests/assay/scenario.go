@@ -52,6 +52,8 @@ type scene struct {
 	name     string // of the lab's folder
 	// spoiledImage has the sabotage of the plan; empty when there is none.
 	spoiledImage string
+	// restarts is how often the downloader is restarted.
+	restarts int
 }
 
 // allScenarios are those of the suite verdict.Full, the longest first.
@@ -86,23 +88,33 @@ func (s scenario) on(ctx context.Context, r *run, spoil func(*scene)) (evidence 
 	if r.repeated {
 		name += "-again" // what the first left behind is not overwritten
 	}
-	lab, err := r.lab.Another(name, nil)
+	sc, err := newScene(r, name)
 	if err != nil {
 		return "", err
 	}
-	n := *r
-	n.lab, n.machine, n.tunnel, n.shell = lab, nil, nil, nil
-	sc := &scene{run: &n, name: name, seed: rand.Uint64(), sabotage: s.sabotage}
-	sc.random = rand.New(rand.NewPCG(sc.seed, 0))
+	sc.sabotage = s.sabotage
 	if spoil != nil {
 		spoil(sc)
 	}
 	evidence, err = s.play(ctx, sc)
 	sc.end()
 	if err == nil && !r.opts.Keep {
-		err = forgetDisks(lab.dir)
+		err = forgetDisks(sc.lab.dir)
 	}
 	return evidence, err
+}
+
+// newScene is a scene in a lab of its own beside r's.
+func newScene(r *run, name string) (*scene, error) {
+	lab, err := r.lab.Another(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	n := *r
+	n.lab, n.machine, n.tunnel, n.shell = lab, nil, nil, nil
+	sc := &scene{run: &n, name: name, seed: rand.Uint64(), restarts: restarts}
+	sc.random = rand.New(rand.NewPCG(sc.seed, 0))
+	return sc, nil
 }
 
 // end ends the machine, if there is one.

@@ -5,7 +5,6 @@ package swarm
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha1" // BEP 3 identifies pieces by SHA-1
 	"encoding/binary"
 	"errors"
@@ -133,23 +132,6 @@ func (s *Seeder) Sent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent
-}
-
-// Await waits until all that was allowed has been sent.
-func (s *Seeder) Await(ctx context.Context) error {
-	for {
-		s.mu.Lock()
-		done, changed := s.sent >= s.allowed, s.changed
-		s.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("%d bytes have been sent: %w", s.Sent(), context.Cause(ctx))
-		}
-	}
 }
 
 // take waits until a block may be sent.
