@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -152,6 +153,10 @@ func (b *builder) source(ctx context.Context, i layers.ContainerImage, reference
 		case http.StatusUnauthorized, http.StatusForbidden: // of what is not there, too
 			return nil, fault.Input(fmt.Errorf("the registry does not give it; look at the name, or run \"docker login\": %w", err))
 		}
+	}
+	// The library has no type for it; a test holds the words.
+	if err != nil && strings.Contains(err.Error(), "no child with platform") {
+		return nil, fault.Input(fmt.Errorf("it is for other machines only, not for %s: %w", platform, err))
 	}
 	return image, errors.Join(ctx.Err(), fault.Provider(err))
 }

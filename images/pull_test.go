@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -346,5 +347,79 @@ func TestArchives(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "localhost/x:1") || fault.Of(err) != fault.OfInput {
 			t.Errorf("%s: %v, want %q", archive, err, want)
 		}
+	}
+}
+
+// A registry that wants a password gets that of docker login. Not parallel: the
+// environment is the whole process's.
+func TestPullWithPassword(t *testing.T) {
+	s := newShop(t)
+	wanted := randomImage(t)
+	i := s.put(t, "app:1", wanted)
+	s.change = func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	b := &builder{opts: Options{Cache: newCache(t)}}
+	locked := lockedTo(i, digestIs(t, wanted))
+	if _, err := b.pulled(t.Context(), locked, i); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("without a password: %v", err)
+	}
+	host := strings.TrimPrefix(s.URL, "http://")
+	config := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("me:secret")))
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.resolveImages(t.Context(), layers.Plan{Images: []layers.ContainerImage{i}}); err != nil || got[0].Digest != digestIs(t, wanted) {
+		t.Errorf("resolved %+v, %v", got, err)
+	}
+	image, err := b.pulled(t.Context(), locked, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, image)
+}
+
+// An image may be named by the digest of an index, and an index may have nothing
+// for this machine, which is the owner's to mend.
+func TestPullOfAnIndex(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	wanted, other := randomImage(t), randomImage(t)
+	add := func(image v1.Image, architecture string) mutate.IndexAddendum {
+		return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}}
+	}
+	index := mutate.AppendManifests(empty.Index, add(other, "arm64"), add(wanted, "amd64"))
+	digest, err := index.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := s.ref(t, "app@"+digest.String())
+	if err := remote.WriteIndex(ref, index); err != nil {
+		t.Fatal(err)
+	}
+	b := &builder{opts: Options{Cache: newCache(t)}}
+	i := layers.ContainerImage{Name: ref.Name()}
+	locked, err := b.resolveImages(t.Context(), layers.Plan{Images: []layers.ContainerImage{i}})
+	if err != nil || locked[0].Digest != digestIs(t, wanted) {
+		t.Fatalf("locked %+v, %v; want %s", locked, err, digestIs(t, wanted))
+	}
+	image, err := b.pulled(t.Context(), Lock{Images: locked}, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole(t, image)
+	if err := remote.WriteIndex(s.ref(t, "foreign:1"), mutate.AppendManifests(empty.Index, add(other, "arm64"))); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.resolveImages(t.Context(), layers.Plan{Images: []layers.ContainerImage{{Name: s.ref(t, "foreign:1").Name()}}})
+	if err == nil || fault.Of(err) != fault.OfInput {
+		t.Errorf("an index without this platform: %v, class %v", err, fault.Of(err))
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ingot/layers"
 )
 
@@ -86,5 +88,26 @@ func TestValidate(t *testing.T) {
 	findings := l.Validate(layers.Site{})
 	if len(findings) != 2 || findings[0].Path[2] != "why" || !strings.Contains(findings[1].Message, `does not ask for "pid=host"`) || findings[1].Advice != "remove it" {
 		t.Errorf("findings %+v", findings)
+	}
+}
+
+// A container that was allowed one capability is held to that one.
+func TestConfinedToItsCapabilities(t *testing.T) {
+	t.Parallel()
+	l := loaded(t, "services: {web: {image: nginx, restart: always, cap_add: [NET_BIND_SERVICE]}}\n", Options{Allow: []Allow{
+		{Service: "web", What: "cap_add=NET_BIND_SERVICE", Why: "it listens on port 80"},
+	}})
+	check, ok := l.confined(true)
+	if !ok || !strings.Contains(check.Command.Argv[2], "\nweb) allowed=0x400 ;;\n*) allowed=0 ;;\n") {
+		t.Errorf("%v, the check is %s", ok, check.Command.Argv[2])
+	}
+	// The numbers are the kernel's.
+	for name, number := range map[string]int{"NET_BIND_SERVICE": unix.CAP_NET_BIND_SERVICE, "SYS_ADMIN": unix.CAP_SYS_ADMIN, "CHECKPOINT_RESTORE": unix.CAP_CHECKPOINT_RESTORE, "AUDIT_CONTROL": unix.CAP_AUDIT_CONTROL} {
+		if slices.Index(capabilityNames, name) != number {
+			t.Errorf("%s has number %d here", name, slices.Index(capabilityNames, name))
+		}
+	}
+	if len(capabilityNames) != unix.CAP_LAST_CAP+1 {
+		t.Errorf("there are %d capabilities, not %d", unix.CAP_LAST_CAP+1, len(capabilityNames))
 	}
 }

@@ -25,30 +25,26 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(2)
 		}
-		to := prefix.Addr()
-		for range 3 {
-			to = to.Next()
-			for _, send := range []func(netip.Addr){tcp, udp, ping, raw, bound, frame} {
-				target := to
-				all.Go(func() {
-					for {
-						send(target)
-						time.Sleep(200 * time.Millisecond) // it is a pace
-					}
-				})
-			}
+		to := prefix.Addr().Next()
+		for _, send := range []func(netip.Addr){tcp, udp, ping, raw, bound, frame} {
+			all.Go(func() { forever(func() { send(to) }) })
 		}
 	}
 	for _, resolver := range resolvers() {
-		all.Go(func() {
-			for {
-				ask(resolver)
-				time.Sleep(time.Second)
-			}
-		})
+		all.Go(func() { forever(func() { ask(resolver) }) })
 	}
 	all.Wait()
 }
+
+// forever does something at a pace that leaves a slow machine its time.
+func forever(do func()) {
+	for {
+		do()
+		time.Sleep(pace)
+	}
+}
+
+const pace = time.Second
 
 const patience = 2 * time.Second
 
