@@ -18,8 +18,9 @@ var (
 	healthy       = flag.Bool("healthy", false, "TestScenarios also plays them without the sabotage, as ingot test --full does")
 )
 
-// samples is how many scenarios a run of the tests sabotages, of all there are.
-const samples = 3
+// samples is how many scenarios a run of the tests sabotages, of all there are: each
+// takes minutes.
+const samples = 1
 
 // A scenario that cannot fail is none: each is played on a machine, or in a
 // world, on which it must.

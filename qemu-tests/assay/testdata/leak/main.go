@@ -4,22 +4,22 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
 func main() {
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: leak PREFIX…")
-		os.Exit(2)
-	}
+	name := flag.String("name", "leak.example", "which resolvers are asked for")
+	flag.Parse()
 	var all sync.WaitGroup
-	for _, text := range os.Args[1:] {
+	for _, text := range flag.Args() {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -31,7 +31,7 @@ func main() {
 		}
 	}
 	for _, resolver := range resolvers() {
-		all.Go(func() { forever(func() { ask(resolver) }) })
+		all.Go(func() { forever(func() { ask(resolver, *name) }) })
 	}
 	all.Wait()
 }
@@ -135,9 +135,12 @@ func resolvers() []string {
 	return list
 }
 
-func ask(resolver string) {
-	// A question for leak.example., RFC 1035 §4.
-	question := append([]byte{1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4}, "leak\x07example\x00\x00\x01\x00\x01"...)
+func ask(resolver, name string) {
+	question := []byte{1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0} // RFC 1035 §4.1
+	for label := range strings.SplitSeq(name, ".") {
+		question = append(append(question, byte(len(label))), label...)
+	}
+	question = append(question, 0, 0, 1, 0, 1)
 	for _, port := range []string{"53", "5353", "853"} {
 		for _, network := range []string{"udp", "tcp"} {
 			conn, err := net.DialTimeout(network, net.JoinHostPort(resolver, port), patience)
