@@ -247,7 +247,8 @@ func replaceAddress(packet []byte, from, to tcpip.Address, source bool) {
 		} else {
 			ip.SetDestinationAddress(to)
 		}
-		payload, proto = ip.Payload(), ip.TransportProtocol()
+		// Extension headers: no host of these tests sends any.
+		payload, proto = ip.Payload(), tcpip.TransportProtocolNumber(ip.NextHeader())
 	}
 	switch {
 	case proto == header.TCPProtocolNumber && len(payload) >= header.TCPMinimumSize:
