@@ -45,7 +45,7 @@ func vpnScenarios() []scenario {
 			sabotage: sabotage{what: "the namespace gets a second way out", command: vpn.WayOut},
 		},
 		{
-			id: "vpn-wrong-key", title: "with a wrong key for the VPN nothing of the downloader leaves the machine", seconds: 90, play: playWrongKey, about: hasDownloader,
+			id: "vpn-wrong-key", title: "with a wrong key for the VPN, and no IPv6 in it, nothing of the downloader leaves the machine", seconds: 90, play: playWrongKey, about: hasDownloader,
 			sabotage: sabotage{what: "the namespace gets a second way out", command: vpn.WayOut},
 		},
 		{
@@ -405,7 +405,7 @@ func playWrongKey(ctx context.Context, s *scene) (string, error) {
 		return "", err
 	}
 	wrong := *s.id.provider
-	wrong.customer = other.customer
+	wrong.customer, wrong.only4 = other.customer, true
 	instance, err := s.id.withProvider(&wrong)
 	if err != nil {
 		return "", err
@@ -426,6 +426,9 @@ func playWrongKey(ctx context.Context, s *scene) (string, error) {
 	}
 	if _, err := s.shell.output(ctx, "/usr/lib/ingot/ingot-agent vpn status"); err == nil {
 		return "", unmet("ingot-agent says that the VPN answers")
+	}
+	if addresses, err := s.shell.output(ctx, "ip -n "+vpn.Namespace+" -6 -brief address show dev "+vpn.Interface+"; ls /run/ingot-assay-postup 2>/dev/null; :"); err != nil || addresses != "" {
+		return "", errors.Join(err, unmet("without IPv6 in the provider's file, and with a command in it, there is %s", addresses))
 	}
 	frames, err := s.lab.Internet.Count(s.machine.mark, toEndpoint)
 	if err == nil && frames == 0 {

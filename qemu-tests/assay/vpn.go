@@ -37,6 +37,7 @@ var (
 type provider struct {
 	customer, public string   // key pair of the machine
 	servers, publics []string // key pairs of the servers
+	only4            bool     // the file has no address of IPv6
 }
 
 func newProvider() (*provider, error) {
@@ -59,8 +60,11 @@ func newProvider() (*provider, error) {
 // on other machines.
 func (p *provider) file() []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = %s/32, %s/128\nDNS = %s\nPostUp = touch /run/ingot-assay-postup\n",
-		p.customer, vpnCustomer[0], vpnCustomer[1], vpnResolver)
+	address := fmt.Sprintf("%s/32, %s/128", vpnCustomer[0], vpnCustomer[1])
+	if p.only4 {
+		address = vpnCustomer[0].String()
+	}
+	fmt.Fprintf(&b, "[Interface]\nPrivateKey = %s\nAddress = %s\nDNS = %s\nPostUp = touch /run/ingot-assay-postup\n", p.customer, address, vpnResolver)
 	for i, s := range vpnServers {
 		fmt.Fprintf(&b, "\n[Peer]\nPublicKey = %s\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = %s\n", p.publics[i], s.endpoint)
 	}
