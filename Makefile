@@ -6,7 +6,7 @@ build = $(GO) build -trimpath -buildvcs=false
 # For the provenance of images; empty outside a repository.
 commit = $$(git describe --always --abbrev=64 --exclude='*' --dirty 2>/dev/null)
 
-.PHONY: all setup demo test short sabotage full repeat variations bench depth lint clean
+.PHONY: all setup demo test thorough short sabotage full repeat variations bench depth lint clean
 
 all: ## build the programs into bin/
 	$(build) -ldflags="-X main.commit=$(commit)" -o bin/ingot ./cmd/ingot
@@ -18,10 +18,13 @@ setup: ## install the Debian packages that builds and tests need
 demo: setup all ## build the openclaw example, boot it, prove it
 	bin/ingot test examples/openclaw
 
-test: setup all lint ## every test, machines in QEMU included
+test: setup all lint ## the tests, machines in QEMU included; of those that take minutes each, half
 	$(GO) test -p 1 -timeout 75m ./...
 	# Once more with the QEMU that the others have put into the cache.
 	INGOT_TOOLS=$$(ls -d $(cache)/stages/tools-*/tree | tail -n 1) $(GO) test -timeout 10m ./qemu-tests/vm
+
+thorough: setup all ## the tests on machines in QEMU, with none left to another image
+	$(GO) test -timeout 150m -v ./qemu-tests/assay -thorough
 
 short: all ## the tests that boot nothing and build nothing
 	$(GO) test -short ./...

@@ -27,6 +27,7 @@ const cloudConfig = "#cloud-config\npassword: hunter2\n"
 // The ESP of the boot disk has the config.
 func TestConfigOnESP(t *testing.T) {
 	b := image(t)
+	turn(t, b, 0)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{Image: withESP(t, b.Image, id.Instance), Firmware: vm.BIOS})
 	s := up(t, m)
@@ -39,6 +40,7 @@ func TestConfigOnESP(t *testing.T) {
 // The ESP has a config that is too large, a NoCloud ISO has a good one.
 func TestConfigOnCidata(t *testing.T) {
 	b := image(t)
+	turn(t, b, 1)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{
 		Image: withESP(t, b.Image, bytes.Repeat([]byte("{"), 10<<20)), Firmware: vm.BIOS,
@@ -56,6 +58,7 @@ func TestConfigOnCidata(t *testing.T) {
 // the one after it, the metadata service, is not asked.
 func TestConfigOnConfigDrive(t *testing.T) {
 	b := image(t)
+	turn(t, b, 0)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{
 		Image: b.Image, Firmware: vm.BIOS,
@@ -84,6 +87,7 @@ func TestConfigOnConfigDrive(t *testing.T) {
 // cloud-config, and the last good config stays.
 func TestConfigFromMetadata(t *testing.T) {
 	b := image(t)
+	turn(t, b, 1)
 	lab, id := newLab(t, b)
 	service := &metadataService{config: id.Instance, probe: func() { unanswered(t, lab) }}
 	if err := lab.Internet.SetMetadata(service); err != nil {
