@@ -16,6 +16,7 @@ import (
 
 func (s service) network() {
 	s.resolver()
+	s.otherNames()
 	switch mode := s.NetworkMode; {
 	case s.inVPN(s.Name):
 		s.container("Network", "ns:"+vpn.NamespacePath)
@@ -76,6 +77,14 @@ func (s service) join(name string, n *types.ServiceNetworkConfig) {
 }
 
 func (s service) resolver() {
+	if s.inVPN(s.Name) {
+		for _, key := range []string{"dns", "dns_opt", "dns_search"} {
+			if s.has(key) {
+				s.wrong(key+" means nothing in the VPN namespace", "remove it: the VPN's resolvers are those of the provider's file, or of layers.vpn.dns", key)
+			}
+		}
+		return
+	}
 	for _, list := range []struct {
 		key, name string
 		values    []string
@@ -86,6 +95,10 @@ func (s service) resolver() {
 			}
 		}
 	}
+}
+
+// otherNames are those that the container knows beside its network's.
+func (s service) otherNames() {
 	for _, host := range s.ExtraHosts.AsList(":") {
 		name, _, _ := strings.Cut(host, ":")
 		at := s.project.item(s.Name, "extra_hosts", name)

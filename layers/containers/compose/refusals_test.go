@@ -376,3 +376,51 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// What a service of the VPN namespace cannot have, whichever way it comes there.
+func TestRefusalsInVPN(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		text         string
+		line, column int
+		message      string
+	}{
+		"its own DNS":      {oneService("dns: [1.1.1.1]"), 4, 10, "dns means nothing"},
+		"sysctl":           {oneService("sysctls: {net.ipv4.ip_forward: 1}"), 4, 36, "the whole VPN namespace's"},
+		"network":          {oneService("networks: [a]") + "networks: {a: {}}\n", 4, 15, "is in a network of the compose file"},
+		"network mode":     {oneService("network_mode: none"), 4, 19, "has a network mode"},
+		"published to all": {oneService("ports: [\"80:80\"]"), 4, 13, "published to everybody"},
+		"published UDP":    {oneService("ports: [\"10.8.0.1:80:80/udp\"]"), 4, 13, "only pages"},
+		"the client":       {oneService("cap_add: [NET_ADMIN]") + "  down: {image: busybox, network_mode: \"service:web\"}\n", 3, 5, "whose place the VPN namespace takes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{Tunnel: stackOptions.Tunnel, VPN: &VPNOptions{Services: []string{"web", "nobody"}}}
+			findings := mistakes(t, map[string]string{"compose.yaml": c.text}, LoadOptions{}, o)
+			for _, f := range findings {
+				if strings.Contains(f.Message, c.message) || strings.Contains(f.Advice, c.message) {
+					if f.Line != c.line || f.Column != c.column || f.Advice == "" {
+						t.Errorf("%d:%d: %s: %s", f.Line, f.Column, f.Message, f.Advice)
+					}
+					return
+				}
+			}
+			t.Errorf("nothing says %q: %+v", c.message, findings)
+		})
+	}
+}
+
+// Services of ingot.yaml live in the VPN namespace as those of the compose file do,
+// and their ports are pages of it.
+func TestIntoVPN(t *testing.T) {
+	t.Parallel()
+	out := translation(t, write(t, map[string]string{"compose.yaml": oneService("ports: [\"10.8.0.1:8080:80\"]")}), LoadOptions{},
+		Options{Tunnel: stackOptions.Tunnel, VPN: &VPNOptions{Services: []string{"web"}}})
+	unit := out.Quadlets[0].Contents
+	if len(out.Quadlets) != 1 || len(out.Networks) != 0 || !strings.Contains(unit, "Network=ns:/run/netns/vpn\n") || strings.Contains(unit, "PublishPort") {
+		t.Errorf("units %+v", out.Quadlets)
+	}
+	if len(out.Published) != 1 || !out.Published[0].InVPN || out.Published[0].Target != 80 || out.VPN.Client != "" {
+		t.Errorf("published %+v, %+v", out.Published, out.VPN)
+	}
+}

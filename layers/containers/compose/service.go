@@ -415,6 +415,10 @@ func (s service) resources() {
 			s.wrong(fmt.Sprintf("the sysctl %s is the whole machine's", clip(name)), "set it with the layer sysctl", s.project.item(s.Name, "sysctls", name)...)
 			continue
 		}
+		if s.inVPN(s.Name) && strings.HasPrefix(name, "net.") {
+			s.wrong(fmt.Sprintf("the sysctl %s is the whole VPN namespace's", clip(name)), "remove it", s.project.item(s.Name, "sysctls", name)...)
+			continue
+		}
 		s.unit.words("Container", "Sysctl", name+"="+s.Sysctls[name])
 	}
 }
