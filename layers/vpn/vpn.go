@@ -10,6 +10,8 @@ package vpn
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"ingot/layers"
 )
@@ -185,10 +187,6 @@ func (l Layer) Validate(layers.Site) []layers.Finding {
 func (l Layer) strangers() []layers.Finding {
 	var findings []layers.Finding
 	for i, name := range l.Options.Services {
-		known := false
-		for _, k := range l.Known {
-			known = known || k == name
-		}
 		switch {
 		case l.Known == nil:
 			findings = append(findings, layers.Finding{
@@ -196,15 +194,22 @@ func (l Layer) strangers() []layers.Finding {
 				Message: fmt.Sprintf("there is no compose file that could have a service %q", name),
 				Advice:  "add the layer containers",
 			})
-		case !known:
+		case !slices.Contains(l.Known, name):
 			findings = append(findings, layers.Finding{
 				Path:    []any{"services", i},
 				Message: fmt.Sprintf("the compose file has no service %q", name),
-				Advice:  "write the name of one as it is there",
+				Advice:  "it has " + orNone(l.Known),
 			})
 		}
 	}
 	return findings
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // stock says why there is no VPN namespace on a system that Ingot did not make.
