@@ -544,7 +544,8 @@ func (s *scene) isOwn(f internet.Frame) bool {
 	}
 	to := destination(f)
 	for _, e := range s.id.Plan.Egress {
-		if prefix, err := netip.ParsePrefix(e.CIDR); err == nil && prefix.Contains(to) {
+		prefix, err := netip.ParsePrefix(e.CIDR)
+		if err == nil && prefix.Contains(to) && isOf(layers.PacketCheck{Proto: e.Proto, Port: e.Port}, f.Packet) {
 			return true
 		}
 	}
