@@ -194,6 +194,14 @@ var options = map[string]struct {
 	"layers.sysctl.set.kernel.sysrq":      {"1", sealedStages},
 	"layers.time.servers.host":            {"ntp.example.net", sealedStages},
 	"layers.time.servers.nts":             {false, sealedStages},
+	"layers.vpn.allow.port":               {51414, sealedStages},
+	"layers.vpn.allow.proto":              {"tcp", sealedStages},
+	"layers.vpn.allow.why":                {"another reason", sealedStages},
+	"layers.vpn.dns":                      {"10.64.0.9", sealedStages},
+	"layers.vpn.pages.port":               {9094, sealedStages},
+	"layers.vpn.pages.target":             {9095, sealedStages},
+	"layers.vpn.pages.why":                {"another reason", sealedStages},
+	"layers.vpn.services":                 {"app", sealedStages},
 	"layers.wireguard.address":            {"10.8.0.3/24", ""},
 	"layers.wireguard.address6":           {"fd00:8::3/64", ""},
 	"layers.wireguard.dns":                {false, sealedStages},
@@ -265,7 +273,8 @@ func TestKeysFollowTheOptions(t *testing.T) {
 		}
 		doc := parse()
 		if path == "layers.containers.images.archive" { // of the other image
-			slices.Reverse(doc["layers"].(map[string]any)["containers"].(map[string]any)["images"].([]any))
+			list := doc["layers"].(map[string]any)["containers"].(map[string]any)["images"].([]any)
+			list[0], list[1] = list[1], list[0]
 		}
 		set(doc, path, option.value)
 		if path == "layers.ssh.expose" { // what limits the internet goes with it
