@@ -83,6 +83,7 @@ StartLimitIntervalSec=0
 ` + layers.Sandbox + `Type=notify
 ExecStart=/usr/lib/ingot/ingot-agent vpn
 ExecStopPost=-/usr/bin/nsenter --net=` + NamespacePath + ` /usr/sbin/ip link delete dev ` + Interface + `
+ExecStopPost=-/usr/bin/rm --force ` + StatusPath + `
 Restart=always
 RestartSec=2
 # The boot would wait as long as it is tried again. What the file lacks now, it
@@ -167,7 +168,9 @@ func (p Page) proxy() string {
 	return fmt.Sprintf(`[Unit]
 Description=Carry the page at port %[1]d out of the VPN namespace
 BindsTo=%[2]s
-After=%[2]s
+# Holds the listening socket: while it runs, the socket cannot be opened anew.
+PartOf=vpn-page-%[1]d.socket
+After=%[2]s vpn-page-%[1]d.socket
 
 `+layers.Sandbox+`ExecStart=/usr/lib/systemd/systemd-socket-proxyd --exit-idle-time=10min 127.0.0.1:%[3]d
 NetworkNamespacePath=%[4]s
