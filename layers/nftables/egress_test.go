@@ -70,6 +70,13 @@ func TestEgressOfOtherLayersCannotEscape(t *testing.T) {
 			t.Errorf("%+v gives %q", e, rule)
 		}
 	}
+	marked := layers.Egress{Proto: "udp", Mark: 0x76706e, Why: "a tunnel"}
+	if rule := egressRule(marked); rule != "\t\tmeta mark 0x76706e meta l4proto udp accept comment \"a tunnel\"\n" {
+		t.Errorf("%+v gives %q", marked, rule)
+	}
+	if rule := egressRule(layers.Egress{Proto: "udp accept\n", Mark: 1, Why: "x"}); rule != "" {
+		t.Errorf("a mark with no protocol gives %q", rule)
+	}
 	hostile := layers.Egress{Proto: "tcp", Port: 1, Why: "x\" accept\n\t\taccept comment \"y"}
 	if rule := egressRule(hostile); strings.Count(rule, "\n") != 1 || strings.Count(rule, `"`) != 2 {
 		t.Errorf("%+v gives %q", hostile, rule)

@@ -66,26 +66,34 @@ func (o TunnelOptions) withDefaults(linkMTU int) (TunnelOptions, error) {
 
 // config is the device's configuration in WireGuard's cross-platform format.
 func (o TunnelOptions) config() (string, error) {
+	keys, err := keyConfig(o.PrivateKey, o.PeerPublicKey, o.PresharedKey)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
-	private, err := hexKey("private key", o.PrivateKey)
-	if err != nil {
-		return "", err
-	}
-	public, err := hexKey("peer's public key", o.PeerPublicKey)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(&b, "private_key=%s\nreplace_peers=true\npublic_key=%s\n", private, public)
-	if o.PresharedKey != "" {
-		preshared, err := hexKey("preshared key", o.PresharedKey)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "preshared_key=%s\n", preshared)
-	}
+	b.WriteString(keys)
 	fmt.Fprintf(&b, "endpoint=%v\n", o.Endpoint)
 	for _, p := range o.AllowedIPs {
 		fmt.Fprintf(&b, "allowed_ip=%v\n", p)
+	}
+	return b.String(), nil
+}
+
+// keyConfig are the keys of a device and of its one peer, from base64; the last may
+// be empty. More of the peer may follow.
+func keyConfig(private, public, preshared string) (string, error) {
+	var b strings.Builder
+	for _, k := range []struct{ what, name, key string }{
+		{"private key", "private_key", private}, {"peer's public key", "replace_peers=true\npublic_key", public}, {"preshared key", "preshared_key", preshared},
+	} {
+		if k.key == "" && k.name == "preshared_key" {
+			continue
+		}
+		text, err := hexKey(k.what, k.key)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%s=%s\n", k.name, text)
 	}
 	return b.String(), nil
 }

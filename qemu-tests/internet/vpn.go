@@ -50,23 +50,12 @@ func (o VPNOptions) withDefaults(mtu int) (VPNOptions, error) {
 }
 
 func (o VPNOptions) config() (string, error) {
+	keys, err := keyConfig(o.PrivateKey, o.PeerPublicKey, o.PresharedKey)
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
-	private, err := hexKey("private key", o.PrivateKey)
-	if err != nil {
-		return "", err
-	}
-	public, err := hexKey("customer's public key", o.PeerPublicKey)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(&b, "private_key=%s\nlisten_port=%d\nreplace_peers=true\npublic_key=%s\n", private, o.Endpoint.Port(), public)
-	if o.PresharedKey != "" {
-		preshared, err := hexKey("preshared key", o.PresharedKey)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "preshared_key=%s\n", preshared)
-	}
+	fmt.Fprintf(&b, "listen_port=%d\n%s", o.Endpoint.Port(), keys)
 	for _, c := range o.Customer {
 		fmt.Fprintf(&b, "allowed_ip=%v/%d\n", c, c.BitLen())
 	}
