@@ -43,6 +43,7 @@ func main() {
 		},
 		metadataCommand(),
 		vpnCommand(),
+		installCommand(),
 		&cobra.Command{
 			Use:   "status",
 			Short: "say what state this machine is in",
