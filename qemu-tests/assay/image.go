@@ -33,7 +33,7 @@ func seal(file string) (sealedImage, error) {
 		return s, err
 	}
 	s.sha256 = hex.EncodeToString(sum.Sum(nil))
-	s.rootHash, err = rootHash(file)
+	s.rootHash, err = RootHash(file)
 	return s, err
 }
 

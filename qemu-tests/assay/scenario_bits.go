@@ -85,7 +85,7 @@ func (s *scene) stops(ctx context.Context, partition string) (string, error) {
 
 // comesUpOrNot wants no other system than the one that was tested.
 func (s *scene) comesUpOrNot(ctx context.Context, partition string) (string, error) {
-	wanted, err := rootHash(s.opts.Image)
+	wanted, err := RootHash(s.opts.Image)
 	if err != nil {
 		return "", err
 	}
@@ -199,8 +199,8 @@ func region(image, partition string) (offset, length int64, err error) {
 	return wanted.GetStart(), length, nil
 }
 
-// rootHash is what dm-verity must find, as the partition table has it.
-func rootHash(image string) (string, error) {
+// RootHash is what dm-verity must find, as the partition table has it.
+func RootHash(image string) (string, error) {
 	table, d, err := partitions(image)
 	if err != nil {
 		return "", err
