@@ -84,9 +84,10 @@ type Result struct {
 	Kernel    string  `json:"-"` // the image's kernel, a bzImage
 	Ignition  string  `json:"-"` // the program that is in the image
 	// IgnitionSHA256 is that of the program, Compression mkfs.erofs' argument.
-	IgnitionSHA256 string        `json:"-"`
-	Compression    string        `json:"-"`
-	Stages         []StageResult `json:"stages"`
+	IgnitionSHA256 string            `json:"-"`
+	Compression    string            `json:"-"`
+	Digests        map[string]string `json:"-"` // of container images that are not made here, by name
+	Stages         []StageResult     `json:"stages"`
 }
 
 type builder struct {
@@ -176,7 +177,7 @@ func Build(ctx context.Context, plan layers.Plan, opts Options) (Result, error) 
 		return Result{}, err
 	}
 	result.Tools, result.Ignition, result.Kernel = set.tools.root, set.ignition, filepath.Join(set.base, "vmlinuz")
-	result.IgnitionSHA256, result.Compression = lock.Ignition, recipe.compression
+	result.IgnitionSHA256, result.Compression, result.Digests = lock.Ignition, recipe.compression, lock.digests()
 	result.Seconds = time.Since(start).Seconds()
 	result.Stages = b.stages
 	if err := b.remember(); err != nil {

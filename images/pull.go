@@ -43,6 +43,15 @@ func (l Lock) digestOf(image string) string {
 	return ""
 }
 
+// digests are those of all images, by their names.
+func (l Lock) digests() map[string]string {
+	all := map[string]string{}
+	for _, i := range l.Images {
+		all[i.Name] = i.Digest
+	}
+	return all
+}
+
 // resolveImages asks the registries and archives for the digests of now.
 func (b *builder) resolveImages(ctx context.Context, plan layers.Plan) ([]LockedImage, error) {
 	var list []LockedImage

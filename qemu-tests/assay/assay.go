@@ -28,6 +28,7 @@ type Options struct {
 	Image     string // raw image file
 	Site      layers.Site
 	Layers    []layers.Layer
+	Locked    map[string]string // the lock's digests of container images, by their names
 	Toolchain vm.Toolchain
 	Dir       string // for console logs, packets and the machines' disks
 	Cache     string // remembers which accelerator works; empty asks

@@ -54,6 +54,9 @@ func catalogue(plan layers.Plan) []check {
 		}
 	}
 	list = append(list, forwardingCheck())
+	if hasLocked(plan) {
+		list = append(list, digestsCheck())
+	}
 	list = append(list, rebootChecks()...)
 	list = append(list, consoleCheck())
 	list = append(list, deepChecks()...)

@@ -82,7 +82,7 @@ func buildEverything(t *testing.T, archive string, change ...string) built {
 
 func passes(t *testing.T, b built) {
 	v, err := Run(t.Context(), Options{
-		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
+		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers, Locked: b.Digests,
 		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: artefacts(t), Cache: exampleDir, Firmware: vm.BIOS,
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func passes(t *testing.T, b built) {
 		t.Errorf("the verdict is %s", v.Verdict)
 	}
 	// What nobody else tries is there.
-	for _, id := range []string{"wireguard.through", "wireguard.dns", "containers.confined", "vpn.page-18081", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress", "vpn.exit", "vpn.page-9093"} {
+	for _, id := range []string{"wireguard.through", "wireguard.dns", "containers.confined", "containers.digests", "vpn.page-18081", "ssh.certificate.alice", "ssh.certificate-expired.clawadmin", "nftables.egress", "vpn.exit", "vpn.page-9093"} {
 		if !slices.ContainsFunc(v.Checks, func(c verdict.Result) bool { return c.ID == id }) {
 			t.Errorf("there is no check %s", id)
 		}

@@ -99,6 +99,7 @@ func TestSabotage(t *testing.T) {
 	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance, Reboots: true})
 	s := up(t, m)
 	r := &run{lab: lab, id: id, machine: m, tunnel: s.tunnel, shell: s.shell, fingerprint: s.fingerprint, out: newRecord(Options{}, choice{chosen: list})}
+	r.opts.Locked = b.Digests
 	if *audit {
 		r.opts.Audit, r.opts.Dir = auditTree(t, b), lab.dir
 	}

@@ -41,15 +41,15 @@ const downloaderPackage = "transmission-daemon"
 func vpnScenarios() []scenario {
 	return []scenario{
 		{
-			id: "vpn-download", title: "a download goes through the VPN or not at all, whatever happens to the VPN, and arrives bit for bit", seconds: 600, play: playDownload, about: hasDownloader,
+			id: "vpn-download", title: "a download goes through the VPN or not at all, whatever happens to the VPN, and arrives bit for bit", seconds: 370, play: playDownload, about: hasDownloader,
 			sabotage: sabotage{what: "the namespace gets a second way out", command: vpn.WayOut},
 		},
 		{
-			id: "vpn-wrong-key", title: "with a wrong key for the VPN, and no IPv6 in it, nothing of the downloader leaves the machine", seconds: 90, play: playWrongKey, about: hasDownloader,
+			id: "vpn-wrong-key", title: "with a wrong key for the VPN, and no IPv6 in it, nothing of the downloader leaves the machine", seconds: 250, play: playWrongKey, about: hasDownloader,
 			sabotage: sabotage{what: "the namespace gets a second way out", command: vpn.WayOut},
 		},
 		{
-			id: "vpn-failover", title: "when the VPN's first endpoint is silent, the second one is used", seconds: 300, play: playFailover, about: hasVPN,
+			id: "vpn-failover", title: "when the VPN's first endpoint is silent, the second one is used", seconds: 125, play: playFailover, about: hasVPN,
 			sabotage: sabotage{what: "the second endpoint is silent, too", world: true},
 		},
 	}

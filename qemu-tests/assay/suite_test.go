@@ -258,7 +258,7 @@ func TestVerdict(t *testing.T) {
 func standardVerdict(t *testing.T, b built, dir string) verdict.Verdict {
 	t.Helper()
 	v, err := Run(t.Context(), Options{
-		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers,
+		Image: b.Image, Site: b.loaded.Plan.Site, Layers: b.loaded.Layers, Locked: b.Digests,
 		Toolchain: vm.Toolchain{Root: b.Tools, Kernel: b.Kernel}, Dir: dir, Cache: exampleDir, Firmware: vm.BIOS,
 	})
 	if err != nil {
