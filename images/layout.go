@@ -9,6 +9,7 @@ import (
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"ingot/layers"
+	"ingot/layers/system"
 )
 
 const (
@@ -54,6 +55,12 @@ func newLayout(rootHash string, slot, root int64) layout {
 	add(rootIndex, "root-a", gpt.LinuxRootX86_64, (root+mib-1)/mib*mib, hashUUID(rootHash[:32]))
 	l.bytes = next + mib // the backup table
 	return l
+}
+
+// SmallestDisk is how large a machine's disk must be, in bytes, for slots of so many:
+// the image's partitions, those that the first boot makes, and the two tables.
+func SmallestDisk(slot int64) int64 {
+	return mib + biosBytes + espBytes + 2*(layers.VerityBytes(slot)+slot) + system.MinVarBytes + mib
 }
 
 // linuxRootVerityX86_64 is from the Discoverable Partitions Specification.

@@ -78,3 +78,11 @@ func TestCheckFill(t *testing.T) {
 		}
 	}
 }
+
+// docs/image.md says it for the default slot.
+func TestSmallestDisk(t *testing.T) {
+	t.Parallel()
+	if got := SmallestDisk(2 << 30); got != 4803*mib {
+		t.Errorf("%d MiB", got/mib)
+	}
+}

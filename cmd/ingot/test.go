@@ -202,7 +202,7 @@ func (c *console) assay(ctx context.Context, loaded config.Loaded, result images
 	if err != nil {
 		return verdict.Verdict{}, err
 	}
-	o.Image, o.Site, o.Layers = image, loaded.Plan.Site, loaded.Layers
+	o.Image, o.Site, o.Layers, o.Locked = image, loaded.Plan.Site, loaded.Layers, result.Digests
 	o.Toolchain, o.Dir, o.Cache = vm.Toolchain{Root: result.Tools, Kernel: result.Kernel}, work, cache.Dir
 	o.Say = func(s string) { c.remark("%s", s) }
 	done := 0

@@ -68,9 +68,20 @@ type verified struct {
 	Started    time.Time        `json:"started,omitzero"`
 	Suites     []string         `json:"suites,omitempty"`
 	Checks     int              `json:"checks"`
+
+	config, envelope string // SHA-256 of ingot.yaml and of the verdict's file
 }
 
 func (c *console) verify(ctx context.Context, image string, f verifyFlags) error {
+	v, err := c.held(ctx, image, f)
+	if err != nil {
+		return err
+	}
+	return c.judged(v)
+}
+
+// held holds an image against its verdict.
+func (c *console) held(ctx context.Context, image string, f verifyFlags) (verified, error) {
 	if f.verdict == "" {
 		f.verdict = filepath.Join(filepath.Dir(image), "verdict.json")
 	}
@@ -79,27 +90,25 @@ func (c *console) verify(ctx context.Context, image string, f verifyFlags) error
 	}
 	envelope, err := readEnvelope(f.verdict)
 	if err != nil {
-		return err
+		return verified{}, err
 	}
 	now, policy, err := c.expected(f)
 	if err != nil {
-		return err
+		return verified{}, err
 	}
 	if now.Image, err = fileDigest(ctx, image); err != nil {
-		return fault.Input(fmt.Errorf("read the image: %w", err))
+		return verified{}, fault.Input(fmt.Errorf("read the image: %w", err))
 	}
 	r := attest.Check(envelope, now, policy)
 	result := verified{
 		Image: image, SHA256: now.Image, Verdict: f.verdict, Folder: f.folder,
 		Checked: r.Checked, Problems: append([]attest.Problem{}, r.Problems...), KeyID: r.Signer,
+		config: now.Config, envelope: fmt.Sprintf("%x", sha256.Sum256(envelope)),
 	}
 	if r.Verdict != nil {
 		result.Started, result.Suites, result.Checks = r.Verdict.Started, r.Verdict.Suites, len(r.Verdict.Checks)
 	}
-	if err := provenanceIn(&result, now, policy); err != nil {
-		return err
-	}
-	return c.judged(result)
+	return result, provenanceIn(&result, now, policy)
 }
 
 // provenanceIn looks at the provenance beside an image, when there is one.

@@ -1,0 +1,175 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	api "github.com/digitalocean/go-libvirt"
+
+	"ingot/fault"
+	"ingot/providers"
+)
+
+// MoveVolume implements providers.Mover: the two servers change their state disks, so
+// that neither is without one and moving back is the same once more. A server whose
+// state is on the disk it boots from has nothing that could move, and could not be
+// given another (docs/image.md: "There must be only one"). Both are switched on
+// afterwards if they were before.
+func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) error {
+	a, b, err := p.both(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	for _, s := range []server{a, b} {
+		if s.state() == "" {
+			return fault.Input(fmt.Errorf("the server %s keeps its state on the disk it boots from; deploy both servers with a disk for the state: %w", s.domain.Name, providers.ErrUnsupported))
+		}
+	}
+	mine, theirs := a.state(), b.state()
+	if mine == theirs {
+		// An earlier move ended in the middle; what neither has is left.
+		if mine, err = p.spare(ctx, a, b); err != nil {
+			return err
+		}
+		a.text = strings.ReplaceAll(a.text, "'"+theirs+"'", "'"+mine+"'")
+		return p.switched(ctx, a, b, func() error { return p.redefine(ctx, a.domain.Name, a.text) })
+	}
+	return p.switched(ctx, a, b, func() error { return p.swap(ctx, a, b, mine, theirs) })
+}
+
+// spare is the state volume of one of two servers that neither uses.
+func (p *Provider) spare(ctx context.Context, a, b server) (string, error) {
+	volumes, err := p.volumes(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range []server{b, a} {
+		name := serverVolume(s.id(), s.domain.Name, "state.raw")
+		if _, there := volumes[name]; there && name != a.state() {
+			return name, nil
+		}
+	}
+	return "", fault.Input(fmt.Errorf("%s and %s use the same disk for their state, and there is no other; look at 'virsh edit'", a.domain.Name, b.domain.Name))
+}
+
+// MoveAddress implements providers.Mover: the two servers change the MAC addresses of
+// their network cards, and with those what the DHCP server has reserved for them. A
+// lease would not do: it belongs to who asked for it.
+func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) error {
+	a, b, err := p.both(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	_, n, err := p.network(ctx)
+	if err != nil {
+		return err
+	}
+	d := readDHCP(n)
+	for _, s := range []server{a, b} {
+		if _, there := d.of(s.mac()); !there {
+			return fault.Input(fmt.Errorf("the network %s has no address reserved for %s, so that its address is given out elsewhere: %w", p.o.Network, s.domain.Name, providers.ErrUnsupported))
+		}
+	}
+	mine, theirs := a.mac(), b.mac()
+	if mine == theirs {
+		return p.switched(ctx, a, b, func() error {
+			for _, r := range d.reserved {
+				if m := reserved.FindStringSubmatch(r.name); m != nil && (m[1] == a.id() || m[1] == b.id()) && r.mac != theirs {
+					return p.redefine(ctx, a.domain.Name, strings.ReplaceAll(a.text, "'"+theirs+"'", "'"+r.mac+"'"))
+				}
+			}
+			return fault.Input(fmt.Errorf("%s and %s have the same MAC address; look at 'virsh edit'", a.domain.Name, b.domain.Name))
+		})
+	}
+	return p.switched(ctx, a, b, func() error { return p.swap(ctx, a, b, mine, theirs) })
+}
+
+func (p *Provider) both(ctx context.Context, from, to providers.Server) (a, b server, err error) {
+	if from.ID == to.ID {
+		return a, b, fault.Input(errors.New("a server cannot take over from itself"))
+	}
+	if a, err = p.find(ctx, from); err == nil {
+		b, err = p.find(ctx, to)
+	}
+	return a, b, err
+}
+
+// swap exchanges a value in the definitions of two servers that are switched off. The
+// new one gets it first: if nothing else happens, both name it, none is without, and
+// QEMU locks disks, so that only one starts.
+func (p *Provider) swap(ctx context.Context, from, to server, mine, theirs string) error {
+	if err := p.redefine(ctx, to.domain.Name, strings.ReplaceAll(to.text, "'"+theirs+"'", "'"+mine+"'")); err != nil {
+		return err
+	}
+	return p.redefine(ctx, from.domain.Name, strings.ReplaceAll(from.text, "'"+mine+"'", "'"+theirs+"'"))
+}
+
+// redefine changes a domain. The text is libvirt's own, with nothing but one value
+// exchanged: what others have changed in it stays.
+func (p *Provider) redefine(ctx context.Context, name, text string) error {
+	return tell(ctx, p, "change the server "+name, func(l *api.Libvirt) error {
+		_, err := l.DomainDefineXMLFlags(text, 0)
+		return err
+	})
+}
+
+// switched has something done while two servers are off, and starts those again that
+// were on, whatever came of it.
+func (p *Provider) switched(ctx context.Context, a, b server, do func() error) error {
+	var on []server
+	var err error
+	for _, s := range []server{a, b} {
+		var state api.DomainState
+		if state, err = p.stateOf(ctx, s.domain); err != nil {
+			break
+		}
+		if state == api.DomainShutoff {
+			continue
+		}
+		on = append(on, s)
+		if err = p.switchOff(ctx, s); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = do()
+	}
+	for _, s := range on {
+		err = errors.Join(err, p.start(ctx, s))
+	}
+	return err
+}
+
+// switchOff asks a server to end, and never forces it: its state is about to move.
+func (p *Provider) switchOff(ctx context.Context, s server) error {
+	limit := time.NewTimer(p.o.Patience)
+	defer limit.Stop()
+	for n := 0; ; n++ {
+		state, err := p.stateOf(ctx, s.domain)
+		if err != nil || state == api.DomainShutoff {
+			return err
+		}
+		// The press of a button is lost on a server that is not up yet.
+		if n%pressEvery == 0 {
+			err := tell(ctx, p, "switch off the server "+s.domain.Name, func(l *api.Libvirt) error { return l.DomainShutdown(s.domain) })
+			if err != nil && !isCode(err, api.ErrOperationInvalid) {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit.C:
+			return fault.Provider(fmt.Errorf("the server %s has not switched itself off in %s; switch it off from within and repeat the command", s.domain.Name, p.o.Patience))
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+const (
+	pollEvery  = 250 * time.Millisecond
+	pressEvery = 40 // polls: 10 s
+)

@@ -1,0 +1,97 @@
+package openstack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+
+	"ingot/providers"
+)
+
+func (p *Provider) listAddresses(ctx context.Context) ([]floatingips.FloatingIP, error) {
+	pages, err := floatingips.List(p.network, floatingips.ListOpts{ProjectID: p.project}).AllPages(ctx)
+	if isNotFound(err) {
+		return nil, nil // a cloud without routers has none
+	}
+	var all []floatingips.FloatingIP
+	if err == nil {
+		all, err = floatingips.ExtractFloatingIPs(pages)
+	}
+	return all, p.wrap("list the floating IPs", err)
+}
+
+// ensureAddress gives a port a floating IP of an external network.
+func (p *Provider) ensureAddress(ctx context.Context, m mark, outside, port string, journal *providers.Entry) error {
+	_, err := ensure(ctx, p, journal, maker[bool]{
+		kind: kindAddress, name: m.resourceName(),
+		look: func(ctx context.Context) (bool, bool, error) {
+			all, err := p.listAddresses(ctx)
+			return true, slices.ContainsFunc(all, func(f floatingips.FloatingIP) bool { return m.hasMark(f.Description) && f.PortID == port }), err
+		},
+		make: func(ctx context.Context) (bool, error) {
+			return true, floatingips.Create(ctx, p.network, floatingips.CreateOpts{
+				Description: m.text(), FloatingNetworkID: outside, PortID: port,
+			}).Err
+		},
+	})
+	return err
+}
+
+// MoveAddress implements providers.Mover: the floating IP of one server goes to
+// another, and its mark with it. What the other had goes the other way, so that the
+// same again brings both back.
+func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) error {
+	source, _, err := p.addressOf(ctx, from)
+	if err != nil {
+		return err
+	}
+	target, port, err := p.addressOf(ctx, to)
+	if err != nil {
+		return err
+	}
+	if source == nil {
+		if target != nil {
+			return nil // an earlier try came as far as this
+		}
+		return fmt.Errorf("the server %s has no floating IP, and the address of a port stays with it; deploy servers with an external network to be able to move addresses: %w", from.Name, providers.ErrUnsupported)
+	}
+	if target != nil {
+		if err := p.associate(ctx, target, "", markOf(from.Labels)); err != nil {
+			return err
+		}
+	}
+	back := source.PortID
+	if err := p.associate(ctx, source, port, markOf(to.Labels)); err != nil || target == nil {
+		return err
+	}
+	return p.associate(ctx, target, back, markOf(from.Labels))
+}
+
+// addressOf is a server's floating IP, or nil, and a port of it.
+func (p *Provider) addressOf(ctx context.Context, s providers.Server) (*floatingips.FloatingIP, string, error) {
+	w := &wall{p, s.ID, markOf(s.Labels)}
+	all, err := w.ports(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	addresses, err := p.listAddresses(ctx)
+	for _, f := range addresses {
+		if slices.ContainsFunc(all, func(x port) bool { return x.ID == f.PortID }) {
+			return &f, f.PortID, nil
+		}
+	}
+	return nil, all[0].ID, err
+}
+
+// associate gives an address to a port, or to none.
+func (p *Provider) associate(ctx context.Context, f *floatingips.FloatingIP, port string, m mark) error {
+	request := floatingips.UpdateOpts{PortID: &port}
+	if _, ours := readMark(f.Description); ours {
+		text := m.text()
+		request.Description = &text
+	}
+	err := floatingips.Update(ctx, p.network, f.ID, request).Err
+	return p.wrap("move the floating IP "+f.FloatingIP, err)
+}
