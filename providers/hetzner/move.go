@@ -101,7 +101,10 @@ func (p *Provider) stateVolume(ctx context.Context, a, b *hcloud.Server) (*hclou
 		}
 		return v.Labels[providers.LabelServer] != a.Name && v.Labels[providers.LabelServer] != b.Name
 	})
-	if len(all) != 1 {
+	switch {
+	case len(all) == 0:
+		return nil, fault.Input(fmt.Errorf("the state of %s is on its own disk, not on a volume with the label %s: %w", a.Name, providers.LabelServer, providers.ErrUnsupported))
+	case len(all) > 1:
 		return nil, fault.Input(fmt.Errorf("%d volumes with the label %s are at the servers %s and %s, and it must be one: the state volume", len(all), providers.LabelServer, a.Name, b.Name))
 	}
 	return all[0], nil
