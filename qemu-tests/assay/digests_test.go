@@ -17,7 +17,7 @@ func TestSameDigests(t *testing.T) {
 		pages:             true,
 		app:               false, // none of the lock's runs
 		"":                false,
-		pages + "web docker.io/library/web:1 sha256:aa\n":    false,
+		pages + "web docker.io/library/web:1 sha256:aa\n":     false,
 		pages + "other docker.io/library/other:1 sha256:aa\n": false,
 	} {
 		_, err := sameDigests(text, images, locked)
