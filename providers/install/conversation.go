@@ -153,14 +153,27 @@ func (c *conversation) hold(ctx context.Context, image Image, patches []writer.P
 	out.sha256 = read.SHA256
 	// When this does not arrive, the machine restarts a little later.
 	_ = c.message(writer.KindSeen)
-	if c.job.Ending != writer.Stay {
-		// A machine that restarts does not say that it has gone.
-		hurry := time.AfterFunc(lastWordsTime, func() { c.session.Close() })
-		defer hurry.Stop()
-	}
-	for range c.milestones { // until the agent or the machine has ended
-	}
+	c.awaitEnd()
 	return out, nil
+}
+
+// awaitEnd waits until the agent has ended, or the machine, which does not say that
+// it has gone.
+func (c *conversation) awaitEnd() {
+	gone := make(<-chan time.Time)
+	if c.job.Ending != writer.Stay {
+		gone = time.After(lastWordsTime)
+	}
+	for {
+		select {
+		case _, more := <-c.milestones:
+			if !more {
+				return
+			}
+		case <-gone:
+			return
+		}
+	}
 }
 
 // deliver sends all that the agent needs.

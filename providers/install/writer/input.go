@@ -6,7 +6,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// Stdin is the standard input as a file that gives up when nothing comes for a
+// while, as when a connection has died without a word.
+func Stdin(silence time.Duration) (io.Reader, error) {
+	if err := unix.SetNonblock(0, true); err != nil {
+		return nil, err
+	}
+	return &impatient{os.NewFile(0, "stdin"), silence}, nil
+}
+
+type impatient struct {
+	file    *os.File
+	silence time.Duration
+}
+
+func (r *impatient) Read(p []byte) (int, error) {
+	// A regular file has no deadline and does not wait.
+	_ = r.file.SetReadDeadline(time.Now().Add(r.silence))
+	n, err := r.file.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("nothing was heard for %v: %w", r.silence, errLost)
+	}
+	return n, err
+}
 
 // dataReader is the packed image as it arrives. Patches, which come before, are put
 // aside.
