@@ -17,6 +17,9 @@ import (
 // end understands, and touches nothing. How it writes disks is shown in package
 // install, and how it replaces a running system in a machine, by the assay.
 func TestInstallRefuses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the agent; run without -short")
+	}
 	t.Parallel()
 	agent := filepath.Join(t.TempDir(), "ingot-agent")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", agent, "ingot/cmd/ingot-agent")

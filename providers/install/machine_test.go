@@ -200,6 +200,9 @@ var builtAgent = sync.OnceValues(func() (string, error) {
 
 func agentFile(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the agent and overwrites loop devices; run without -short")
+	}
 	file, err := builtAgent()
 	if err != nil {
 		t.Fatal(err)
