@@ -43,7 +43,7 @@ func (p *Provider) Upload(ctx context.Context, u providers.Upload) (providers.Im
 	}
 	name := imageVolume(id, u.SHA256)
 	for _, i := range there {
-		if strings.HasSuffix(i.ID, imageVolume("", u.SHA256)[len("ingot-"):]) && sameLabels(i.Labels, u.Labels) {
+		if i.ID == imageVolume(volumeID(i.ID), u.SHA256) && sameLabels(i.Labels, u.Labels) {
 			return i, nil
 		}
 	}

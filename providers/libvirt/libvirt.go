@@ -47,8 +47,8 @@ type Options struct {
 	// ConsoleDir is a folder on libvirt's host that the servers' consoles are
 	// recorded in, NAME.log; empty is none. "virsh console NAME" shows them anyway.
 	ConsoleDir string
-	// Patience is how long a server may take to switch itself off, 3 minutes when
-	// zero.
+	// Patience is how long a server may take to switch itself off before its power is
+	// cut, 3 minutes when zero.
 	Patience time.Duration
 }
 

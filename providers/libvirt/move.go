@@ -16,8 +16,8 @@ import (
 // MoveVolume implements providers.Mover: the two servers change their state disks, so
 // that neither is without one and moving back is the same once more. A server whose
 // state is on the disk it boots from has nothing that could move, and could not be
-// given another (docs/image.md: "There must be only one"). Both are switched on
-// afterwards if they were before.
+// given another (docs/image.md: "There must be only one"). The new one is switched on
+// afterwards, the old one stays off: the two have one identity, and both would act.
 func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) error {
 	a, b, err := p.both(ctx, from, to)
 	if err != nil {
@@ -35,9 +35,9 @@ func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) er
 			return err
 		}
 		a.text = strings.ReplaceAll(a.text, "'"+theirs+"'", "'"+mine+"'")
-		return p.switched(ctx, a, b, func() error { return p.redefine(ctx, a.domain.Name, a.text) })
+		return p.switched(ctx, a, b, true, func() error { return p.redefine(ctx, a.domain.Name, a.text) })
 	}
-	return p.switched(ctx, a, b, func() error { return p.swap(ctx, a, b, mine, theirs) })
+	return p.switched(ctx, a, b, true, func() error { return p.swap(ctx, a, b, mine, theirs) })
 }
 
 // spare is the state volume of one of two servers that neither uses.
@@ -57,7 +57,8 @@ func (p *Provider) spare(ctx context.Context, a, b server) (string, error) {
 
 // MoveAddress implements providers.Mover: the two servers change the MAC addresses of
 // their network cards, and with those what the DHCP server has reserved for them. A
-// lease would not do: it belongs to who asked for it.
+// lease would not do: it belongs to who asked for it. The new one is switched on
+// afterwards if it was before, the old one stays off.
 func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) error {
 	a, b, err := p.both(ctx, from, to)
 	if err != nil {
@@ -75,7 +76,7 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 	}
 	mine, theirs := a.mac(), b.mac()
 	if mine == theirs {
-		return p.switched(ctx, a, b, func() error {
+		return p.switched(ctx, a, b, false, func() error {
 			for _, r := range d.reserved {
 				if m := reserved.FindStringSubmatch(r.name); m != nil && (m[1] == a.id() || m[1] == b.id()) && r.mac != theirs {
 					return p.redefine(ctx, a.domain.Name, strings.ReplaceAll(a.text, "'"+theirs+"'", "'"+r.mac+"'"))
@@ -84,7 +85,7 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 			return fault.Input(fmt.Errorf("%s and %s have the same MAC address; look at 'virsh edit'", a.domain.Name, b.domain.Name))
 		})
 	}
-	return p.switched(ctx, a, b, func() error { return p.swap(ctx, a, b, mine, theirs) })
+	return p.switched(ctx, a, b, false, func() error { return p.swap(ctx, a, b, mine, theirs) })
 }
 
 func (p *Provider) both(ctx context.Context, from, to providers.Server) (a, b server, err error) {
@@ -116,34 +117,45 @@ func (p *Provider) redefine(ctx context.Context, name, text string) error {
 	})
 }
 
-// switched has something done while two servers are off, and starts those again that
-// were on, whatever came of it.
-func (p *Provider) switched(ctx context.Context, a, b server, do func() error) error {
+// switched has something done while two servers are off, and starts the new one when it
+// was on, or in any case. What goes wrong leaves them as they were.
+func (p *Provider) switched(ctx context.Context, from, to server, start bool, do func() error) error {
 	var on []server
-	var err error
-	for _, s := range []server{a, b} {
-		var state api.DomainState
-		if state, err = p.stateOf(ctx, s.domain); err != nil {
-			break
+	for _, s := range []server{from, to} {
+		state, err := p.stateOf(ctx, s.domain)
+		if err == nil && state != api.DomainShutoff {
+			on = append(on, s)
+			err = p.switchOff(ctx, s)
 		}
-		if state == api.DomainShutoff {
-			continue
+		if err != nil {
+			return errors.Join(err, p.startAll(ctx, on))
 		}
-		on = append(on, s)
-		if err = p.switchOff(ctx, s); err != nil {
-			break
-		}
+		start = start || state != api.DomainShutoff && s.domain.UUID == to.domain.UUID
 	}
-	if err == nil {
-		err = do()
+	if err := do(); err != nil {
+		return errors.Join(err, p.startAll(ctx, on))
 	}
-	for _, s := range on {
-		err = errors.Join(err, p.start(ctx, s))
+	err := tell(ctx, p, "have the host not start the server "+from.domain.Name, func(l *api.Libvirt) error {
+		return l.DomainSetAutostart(from.domain, 0)
+	})
+	if start {
+		err = errors.Join(err, p.start(ctx, to))
 	}
 	return err
 }
 
-// switchOff asks a server to end, and never forces it: its state is about to move.
+// startAll goes on when the command was interrupted: nobody is left switched off.
+func (p *Provider) startAll(ctx context.Context, list []server) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, p.start(context.WithoutCancel(ctx), s))
+	}
+	return errors.Join(errs...)
+}
+
+// switchOff presses a server's power button, and cuts the power of one that does not
+// react: a server that hangs is what a move back is for, and a machine of ours survives
+// that with what it has flushed.
 func (p *Provider) switchOff(ctx context.Context, s server) error {
 	limit := time.NewTimer(p.o.Patience)
 	defer limit.Stop()
@@ -152,7 +164,7 @@ func (p *Provider) switchOff(ctx context.Context, s server) error {
 		if err != nil || state == api.DomainShutoff {
 			return err
 		}
-		// The press of a button is lost on a server that is not up yet.
+		// A press is lost on a server that is not up yet.
 		if n%pressEvery == 0 {
 			err := tell(ctx, p, "switch off the server "+s.domain.Name, func(l *api.Libvirt) error { return l.DomainShutdown(s.domain) })
 			if err != nil && !isCode(err, api.ErrOperationInvalid) {
@@ -163,10 +175,19 @@ func (p *Provider) switchOff(ctx context.Context, s server) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-limit.C:
-			return fault.Provider(fmt.Errorf("the server %s has not switched itself off in %s; switch it off from within and repeat the command", s.domain.Name, p.o.Patience))
+			return p.cutPower(ctx, s)
 		case <-time.After(pollEvery):
 		}
 	}
+}
+
+// cutPower has QEMU write what the server has flushed, and end.
+func (p *Provider) cutPower(ctx context.Context, s server) error {
+	err := tell(ctx, p, "switch off the server "+s.domain.Name, func(l *api.Libvirt) error { return l.DomainDestroy(s.domain) })
+	if isCode(err, api.ErrOperationInvalid) || isGone(err) { // it is off
+		return nil
+	}
+	return err
 }
 
 const (

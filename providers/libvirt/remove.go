@@ -119,8 +119,7 @@ func (p *Provider) deleteServer(ctx context.Context, r providers.Resource) error
 	if s.labels() == nil || r.ID != "" && r.ID != uuid(s.domain.UUID) {
 		return fault.Input(fmt.Errorf("the domain %s was not made by Ingot, or is another one of this name", r.Name))
 	}
-	err = tell(ctx, p, "switch off the server "+r.Name, func(l *api.Libvirt) error { return l.DomainDestroy(s.domain) })
-	if err != nil && !isCode(err, api.ErrOperationInvalid) && !isGone(err) { // it was off
+	if err := p.cutPower(ctx, *s); err != nil {
 		return err
 	}
 	if err := p.release(ctx, s.mac()); err != nil {

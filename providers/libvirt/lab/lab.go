@@ -64,7 +64,8 @@ var script string
 
 // programs are what a lab is made with, and Debian's packages that have them.
 var programs = map[string]string{
-	"libvirtd": "libvirt-daemon-system", "dnsmasq": "dnsmasq-base", "iptables": "iptables", "ebtables": "iptables", "ip": "iproute2", "unshare": "util-linux",
+	"libvirtd": "libvirt-daemon-system", "virsh": "libvirt-clients", "qemu-system-x86_64": "qemu-system-x86", "dnsmasq": "dnsmasq-base",
+	"iptables": "iptables", "ebtables": "iptables", "ip": "iproute2", "unshare": "util-linux",
 }
 
 // startTime is how long libvirtd may take to answer. It asks QEMU for its abilities
