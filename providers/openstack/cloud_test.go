@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ var services = []struct {
 	{"neutron", "network", "", 9696},
 	{"placement", "placement", "", 8778},
 	{"nova", "compute", "/v2.1", 8774},
+	{"cinder", "volumev3", "/v3", 8776},
 }
 
 // insideVar tells the test program that it is in a network of its own.
@@ -39,24 +41,31 @@ const insideVar = "INGOT_TEST_OPENSTACK_NETWORK"
 // services have their usual ports there, and nobody else.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if testing.Short() || os.Getenv(insideVar) != "" || missingPackages() != "" {
+	if testing.Short() || !*wanted || os.Getenv(insideVar) != "" || missingPackages() != "" {
 		status := m.Run()
 		running.stop()
 		os.Exit(status)
 	}
+	// What is in it goes even when the process inside is killed.
+	dir, err := os.MkdirTemp("", "ingot-openstack-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	signal.Ignore(os.Interrupt) // for the process inside, which ends then
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideVar+"=yes")
+	cmd.Env = append(os.Environ(), insideVar+"=yes", "TMPDIR="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
-	err := cmd.Run()
+	err = errors.Join(cmd.Run(), os.RemoveAll(dir))
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "no network namespace could be made:", err)
+		fmt.Fprintln(os.Stderr, "the tests could not be run in a network namespace:", err)
 		os.Exit(1)
 	}
 	os.Exit(cmd.ProcessState.ExitCode())
@@ -67,7 +76,7 @@ func missingPackages() string {
 	var missing []string
 	for module, name := range map[string]string{
 		"keystone": "python3-keystone", "glance": "python3-glance", "neutron": "python3-neutron",
-		"nova": "python3-nova", "placement": "python3-placement", "openstackclient": "python3-openstackclient",
+		"nova": "python3-nova", "placement": "python3-placement", "cinder": "python3-cinder", "openstackclient": "python3-openstackclient",
 	} {
 		if _, err := os.Stat(filepath.Join("/usr/lib/python3/dist-packages", module)); err != nil {
 			missing = append(missing, name)
@@ -75,6 +84,8 @@ func missingPackages() string {
 	}
 	return strings.Join(missing, " ")
 }
+
+var wanted = flag.Bool("cloud", false, "start the services of a cloud and test with them")
 
 // cloud is a running one.
 type cloud struct {
@@ -93,6 +104,9 @@ const startTimeout = 5 * time.Minute
 // that is not possible here.
 func needCloud(t *testing.T) *cloud {
 	t.Helper()
+	if !*wanted {
+		t.Skip("it needs a cloud of Debian's services, which takes minutes and packages that setup.sh does not install; make openstack runs it")
+	}
 	if testing.Short() {
 		t.Skip("a cloud of one's own takes half a minute to start; run without -short")
 	}
@@ -113,7 +127,7 @@ func (c *cloud) start() (err error) {
 		err = netlink.LinkSetUp(loopback)
 	}
 	if err == nil {
-		c.dir, err = os.MkdirTemp("", "ingot-openstack-")
+		c.dir, err = os.MkdirTemp("", "cloud-")
 	}
 	if err == nil {
 		err = c.configure()
@@ -126,8 +140,7 @@ func (c *cloud) start() (err error) {
 	var ready []chan error
 	for _, s := range services {
 		ready = append(ready, c.serve(ctx, s.name, s.port))
-		if s.name == "keystone" || s.name == "placement" {
-			// The ones after it ask it for something when they start.
+		if s.name == "keystone" {
 			if err := <-ready[len(ready)-1]; err != nil {
 				return err
 			}
@@ -151,7 +164,7 @@ func (c *cloud) start() (err error) {
 
 // configure copies the configuration to where the services keep their things.
 func (c *cloud) configure() error {
-	for _, dir := range []string{"lock", "images", "tasks", "staging"} {
+	for _, dir := range []string{"lock", "images", "tasks", "staging", "conversion", "coordination", "volumes"} {
 		if err := os.Mkdir(filepath.Join(c.dir, dir), 0o700); err != nil {
 			return err
 		}
@@ -241,9 +254,6 @@ func (c *cloud) stop() {
 		for child.ProcessState == nil && syscall.Kill(child.Process.Pid, 0) == nil {
 			time.Sleep(10 * time.Millisecond) // serve's Wait reaps it
 		}
-	}
-	if len(c.children) > 0 && os.Getenv("INGOT_TEST_KEEP") == "" {
-		os.RemoveAll(c.dir)
 	}
 }
 

@@ -27,6 +27,11 @@ func (p *Provider) Deploy(ctx context.Context, m providers.Machine) (providers.S
 	if len(m.UserData) > providers.MaxUserData {
 		return providers.Server{}, fault.Input(fmt.Errorf("the instance config has %d bytes, and %d are allowed; move large files into the image", len(m.UserData), providers.MaxUserData))
 	}
+	if p.options.StateVolume > 0 {
+		if err := p.needVolume(); err != nil {
+			return providers.Server{}, err
+		}
+	}
 	labels := labelsOf(m.Labels, m.Journal)
 	labels[providers.LabelServer] = m.Name
 	where, err := p.findPlace(ctx, m)

@@ -104,7 +104,7 @@ func message(err error) string {
 	return fmt.Sprintf("the answer to %s %s is %d, %s", answer.Method, answer.URL, answer.Actual, text)
 }
 
-var tags = regexp.MustCompile(`<[^>]*>|\s+`)
+var tags = regexp.MustCompile(`(<[^>]*>|\s)+`)
 
 // maxMessage is how much of a service's words is shown, in bytes.
 const maxMessage = 400

@@ -3,6 +3,7 @@ package openstack
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"slices"
@@ -52,6 +53,8 @@ func (c *counter) arm(on bool) {
 	c.armed, c.n = on, 0
 }
 
+var everyRequest = flag.Bool("every-request", false, "interrupt work also at requests that change nothing")
+
 // Work that is interrupted at any request, after it was carried out and before the
 // answer was seen, leaves nothing that its journal does not find, and of others
 // everything.
@@ -59,10 +62,11 @@ func TestInterrupted(t *testing.T) {
 	c := needCloud(t)
 	var at int
 	var cancel context.CancelFunc
-	requests := &counter{do: func(n int, _ *http.Request) error {
-		if n != at {
+	requests := &counter{do: func(n int, r *http.Request) error {
+		if n < at || r.Method == http.MethodGet && !*everyRequest {
 			return nil
 		}
+		at = n
 		cancel()
 		return context.Canceled
 	}}
@@ -84,7 +88,6 @@ func TestInterrupted(t *testing.T) {
 		}
 		removeLeft(t, p, e, kinds)
 	}
-	t.Logf("there are %d requests", at-1)
 	if len(kinds) != 5 {
 		t.Errorf("only %v were ever left", kinds)
 	}

@@ -2,6 +2,7 @@ package openstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -114,10 +115,12 @@ func (p *Provider) Delete(ctx context.Context, r providers.Resource) error {
 	if err != nil {
 		return err
 	}
+	var refused error
 	err = p.await(ctx, "the deletion of the "+r.Kind+" "+r.Name, releaseTime, func(ctx context.Context) (bool, error) {
 		err := remove(ctx)
 		if status(err) == http.StatusConflict || r.Kind == kindVolume && status(err) == http.StatusBadRequest {
-			return false, nil // in use
+			refused = err // in use
+			return false, nil
 		}
 		if isNotFound(err) {
 			return true, nil
@@ -125,7 +128,7 @@ func (p *Provider) Delete(ctx context.Context, r providers.Resource) error {
 		return err == nil, p.wrap("delete the "+r.Kind+" "+r.Name, err)
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, p.wrap("delete the "+r.Kind+" "+r.Name, refused))
 	}
 	return p.await(ctx, "the end of the "+r.Kind+" "+r.Name, releaseTime, func(ctx context.Context) (bool, error) {
 		err := look(ctx)

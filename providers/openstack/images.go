@@ -56,12 +56,12 @@ func isHalf(status images.ImageStatus) bool {
 	return false
 }
 
-// Images implements providers.Provider: the whole ones.
+// Images implements providers.Provider: the whole ones that servers can be made of.
 func (p *Provider) Images(ctx context.Context) ([]providers.Image, error) {
 	all, err := p.listImages(ctx)
 	var list []providers.Image
 	for _, i := range all {
-		if i.Status == images.ImageStatusActive {
+		if i.Status == images.ImageStatusActive && ourLabels(i.Properties)[labelState] == "" {
 			list = append(list, imageOf(i))
 		}
 	}

@@ -2,11 +2,12 @@
 // neutron is the firewall, its nova runs the servers and its cinder, where there is
 // one, keeps their state.
 //
-// What is proven how: the tests run Debian's keystone, glance, neutron, placement and
-// nova, real in all but the last step: neutron's mechanism driver and nova's
-// hypervisor are the ones that come with them for tests, which write down what they
-// would do. So no packet is dropped and no machine boots there. Cinder is tested
-// against a stand-in.
+// What is proven how: the tests run Debian's keystone, glance, neutron, placement, nova
+// and cinder, real in all but the last step: neutron's mechanism driver, nova's
+// hypervisor and cinder's storage are the ones that come with them for tests, which
+// keep account of what they are told and do nothing. So images are kept for real; no
+// packet is dropped there, no machine boots, and volumes are attached on paper only.
+// It was never run at a public cloud.
 package openstack
 
 import (

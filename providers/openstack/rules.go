@@ -82,11 +82,12 @@ func ruleText(why string) string {
 func (p *Provider) installed(r rule) providers.Installed {
 	why, ours := strings.CutSuffix(r.Description, ruleMark)
 	i := providers.Installed{ID: r.ID, Owned: ours || p.isAdopted(r.ID)}
-	var ok bool
-	if i.Rule, ok = r.atom(); !ok {
+	atom, ok := r.atom()
+	if !ok {
 		i.Opaque = r.String()
 		return i
 	}
+	i.Rule = atom
 	i.Why = strings.TrimSpace(why)
 	return i
 }

@@ -98,6 +98,9 @@ func (p *Provider) createImage(ctx context.Context, u providers.Upload, labels m
 		Name: u.Name, DiskFormat: "raw", ContainerFormat: "bare", Visibility: &private,
 		MinDisk: p.minDisk(u.Bytes), Tags: []string{imageTag}, Properties: properties,
 	}
+	if labels[labelState] != "" {
+		request.MinDisk = 1 // nothing boots from it
+	}
 	return ensure(ctx, p, u.Journal, maker[*images.Image]{
 		kind: kindImage, name: u.Name,
 		look: func(ctx context.Context) (*images.Image, bool, error) {

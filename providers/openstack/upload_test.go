@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+
 	"ingot/fault"
 	"ingot/providers"
 )
@@ -190,6 +192,8 @@ func TestUploadCut(t *testing.T) {
 		t.Errorf("the whole image is not one of %v, %v", list, err)
 	}
 }
+
+func isStateImage(i images.Image) bool { return ourLabels(i.Properties)[labelState] != "" }
 
 func hasImage(list []providers.Image, id string) bool {
 	for _, i := range list {

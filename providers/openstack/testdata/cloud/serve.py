@@ -1,9 +1,9 @@
 """Runs one OpenStack service in the foreground: serve.py SERVICE DIR PORT
 
 The code is Debian's python3-keystone, python3-glance, python3-neutron,
-python3-placement and python3-nova, as it is. DIR has the service's configuration,
-SERVICE.conf, and gets its database. Nova's four programs run as one process: the
-message bus inside of it, "fake://", needs no broker.
+python3-placement, python3-nova and python3-cinder, as it is. DIR has the service's
+configuration, SERVICE.conf, and gets its database. Nova's four programs run as one
+process, and cinder's three: the message bus inside of it, "fake://", needs no broker.
 """
 
 import grp
@@ -18,7 +18,8 @@ import wsgiref.simple_server
 
 DATABASES = {
     "keystone": ["keystone"], "glance": ["glance"], "neutron": ["neutron"],
-    "placement": ["placement"], "nova": ["nova-api", "nova-cell0", "nova-cell1"],
+    "placement": ["placement"], "cinder": ["cinder"],
+    "nova": ["nova-api", "nova-cell0", "nova-cell1"],
 }
 
 
@@ -145,6 +146,39 @@ def nova(directory, conf, port):
         service.Service.create(binary="nova-" + name, topic=name).start()
     cells.discover_hosts()
     service.WSGIService("osapi_compute").start()
+    while True:
+        eventlet.sleep(3600)
+
+
+def cinder(directory, conf, port):
+    import eventlet
+    eventlet.monkey_patch()
+    from cinder import coordination, objects, rpc, service, utils, version
+    from cinder.cmd import volume  # noqa: F401, registers options
+    from cinder.common import config
+    from cinder.db import migration
+    from cinder.tests import fake_driver
+    from oslo_config import cfg
+    from oslo_log import log
+    objects.register_all()
+    cfg.CONF(["--config-file", conf], project="cinder",
+             version=version.version_string())
+    config.set_middleware_defaults()
+    log.setup(cfg.CONF, "cinder")
+    utils.monkey_patch()
+    migration.db_sync()
+    rpc.init(cfg.CONF)
+    coordination.COORDINATOR.start()
+    scheduler = service.Service.create(binary="cinder-scheduler")
+    storage = service.Service.create(
+        binary="cinder-volume", topic="cinder-volume", host="keeper@paper",
+        service_name="paper")
+    # Its volumes are files that nobody can attach.
+    fake_driver.FakeLoggingVolumeDriver.local_path = (
+        lambda self, volume: os.path.join(directory, "volumes", volume.name))
+    eventlet.spawn(scheduler.start)
+    storage.start()
+    service.WSGIService("osapi_volume").start()
     while True:
         eventlet.sleep(3600)
 

@@ -1,0 +1,156 @@
+package openstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
+
+	"ingot/providers"
+)
+
+// MoveVolume implements providers.Mover: the two servers change their volumes, so that
+// neither is without one and the same once more brings them back. A server whose state
+// is on the disk it boots from has nothing that could move, and could not be given
+// another (docs/image.md: "There must be only one"). Both are on afterwards if they
+// were before.
+//
+// Whose a volume is, its labels say, and those change last: interrupted before, the
+// same again goes on.
+func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) error {
+	if p.compute == nil || p.volume == nil {
+		return fmt.Errorf("this cloud has no volumes, and the state is on the server's own disk: %w", providers.ErrUnsupported)
+	}
+	moved, given, err := p.statesOf(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	err = p.switchedOff(ctx, []providers.Server{from, to}, func() error {
+		for _, step := range []func() error{
+			func() error { return p.detach(ctx, moved, from) },
+			func() error { return p.detach(ctx, given, to) },
+			func() error { return p.attach(ctx, moved, to) },
+			func() error { return p.attach(ctx, given, from) },
+		} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.relabel(ctx, moved, markOf(to.Labels)); err != nil {
+		return err
+	}
+	return p.relabel(ctx, given, markOf(from.Labels))
+}
+
+// statesOf finds the volume of each server. When only one of them has its new labels
+// yet, both have those of the second server; then where they are says which is which.
+func (p *Provider) statesOf(ctx context.Context, from, to providers.Server) (moved, given *volumes.Volume, err error) {
+	all, err := p.listVolumes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var ofFirst, ofSecond []*volumes.Volume
+	for _, v := range all {
+		switch markOf(v.Metadata) {
+		case markOf(from.Labels):
+			ofFirst = append(ofFirst, &v)
+		case markOf(to.Labels):
+			ofSecond = append(ofSecond, &v)
+		}
+	}
+	switch {
+	case len(ofFirst) == 1 && len(ofSecond) == 1:
+		return ofFirst[0], ofSecond[0], nil
+	case len(ofFirst) == 0 && len(ofSecond) == 2 && isOn(ofSecond[0], to.ID):
+		return ofSecond[0], ofSecond[1], nil
+	case len(ofFirst) == 0 && len(ofSecond) == 2 && isOn(ofSecond[1], to.ID):
+		return ofSecond[1], ofSecond[0], nil
+	}
+	return nil, nil, fmt.Errorf("%s has %d volumes for its state and %s has %d, and each must have one; deploy both with one to be able to move it: %w",
+		from.Name, len(ofFirst), to.Name, len(ofSecond), providers.ErrUnsupported)
+}
+
+// detach takes a volume off a server, if it is on it, and waits until it is free.
+func (p *Provider) detach(ctx context.Context, v *volumes.Volume, s providers.Server) error {
+	if !isOn(v, s.ID) {
+		return nil
+	}
+	err := volumeattach.Delete(ctx, p.compute, s.ID, v.ID).ExtractErr()
+	if err != nil && !isNotFound(err) {
+		return p.wrap("detach the volume "+v.Name, err)
+	}
+	return p.awaitVolume(ctx, v.ID, "available")
+}
+
+// attach puts a free volume on a server, if it is not on it, and waits until it is.
+func (p *Provider) attach(ctx context.Context, v *volumes.Volume, s providers.Server) error {
+	if !isOn(v, s.ID) {
+		err := volumeattach.Create(ctx, p.compute, s.ID, volumeattach.CreateOpts{VolumeID: v.ID}).Err
+		if err != nil {
+			return p.wrap("attach the volume "+v.Name, err)
+		}
+	}
+	return p.awaitVolume(ctx, v.ID, "in-use")
+}
+
+// relabel makes a volume go with its new server when that is destroyed.
+func (p *Provider) relabel(ctx context.Context, v *volumes.Volume, m mark) error {
+	labels := maps.Clone(v.Metadata)
+	labels[providers.LabelID], labels[providers.LabelServer] = m.id, m.server
+	err := volumes.Update(ctx, p.volume, v.ID, volumes.UpdateOpts{Name: new(m.resourceName()), Metadata: labels}).Err
+	return p.wrap("label the volume "+v.Name, err)
+}
+
+// switchedOff has something done while servers are off, and starts those again that
+// were on, whatever came of it.
+func (p *Provider) switchedOff(ctx context.Context, list []providers.Server, do func() error) (err error) {
+	var on []providers.Server
+	for _, s := range list {
+		now, err := p.server(ctx, s.ID)
+		if err != nil {
+			return err
+		}
+		if now.State == "ACTIVE" {
+			on = append(on, s)
+		}
+	}
+	defer func() {
+		for _, s := range on {
+			err = errors.Join(err, p.switchServer(ctx, s, "ACTIVE"))
+		}
+	}()
+	for _, s := range list {
+		if err := p.switchServer(ctx, s, "SHUTOFF"); err != nil {
+			return err
+		}
+	}
+	return do()
+}
+
+// switchServer brings a server to SHUTOFF or ACTIVE.
+func (p *Provider) switchServer(ctx context.Context, s providers.Server, state string) error {
+	now, err := p.server(ctx, s.ID)
+	if err != nil || now.State == state {
+		return err
+	}
+	if state == "ACTIVE" {
+		err = servers.Start(ctx, p.compute, s.ID).ExtractErr()
+	} else {
+		err = servers.Stop(ctx, p.compute, s.ID).ExtractErr()
+	}
+	if err != nil && status(err) != http.StatusConflict { // on its way already
+		return p.wrap("switch the server "+s.Name, err)
+	}
+	_, err = p.awaitState(ctx, s.ID, s.Name, state)
+	return err
+}
