@@ -42,7 +42,7 @@ func TestInstall(t *testing.T) {
 	output(t, "sgdisk", "--clear", "--new=1:2048:65535", fmt.Sprintf("--new=2:%d:%d", start/512, end/512-1), file)
 	output(t, "mkfs.ext4", "-q", "-F", "-L", "ingot-var", "-E", fmt.Sprintf("offset=%d", start), file, "30M")
 	device := attach(t, file)
-	output(t, "partx", "--add", device) // not every kernel reads partition tables by itself
+	output(t, "partx", "--update", device) // not every kernel reads partition tables by itself
 	label := func() string { return labelAt(t, file, start) }
 	if label() != "ingot-var" {
 		t.Fatal("there is no old file system to be cleared")
@@ -211,7 +211,7 @@ func TestRefused(t *testing.T) {
 	file := garbage(t, diskBytes)
 	output(t, "sgdisk", "--clear", "--new=1:2048:65535", file)
 	device := attach(t, file)
-	output(t, "partx", "--add", device)
+	output(t, "partx", "--update", device)
 	before := sumOf(t, file, diskBytes)
 	client, err := Dial(t.Context(), m.Target)
 	if err != nil {
@@ -335,7 +335,7 @@ func TestWrite(t *testing.T) {
 	if onDisk := sumOf(t, file, image.Bytes); onDisk != sum {
 		t.Errorf("the disk has the SHA-256 %s", onDisk)
 	}
-	output(t, "partx", "--add", device) // the image's own partitions
+	output(t, "partx", "--update", device) // the image's own partitions
 	for bad, want := range map[string]string{file: "is no disk", "/dev/null": "is no disk", "/dev/absent": "no such file", device + "p1": "is a partition"} {
 		o.Disk = bad
 		if _, err := Write(t.Context(), client, image, o); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "not touched") {
