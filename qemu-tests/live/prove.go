@@ -176,8 +176,9 @@ func sshAddress(o Options) (string, error) {
 	return "", errors.New("the plan has no SSH to look at the machine with; add the layer ssh")
 }
 
-// atOnce is how many checks are made at a time.
-const atOnce = 4
+// atOnce is how many checks are made at a time: sshd takes two sessions of a
+// connection and refuses a third (layers/ssh, MaxSessions).
+const atOnce = 2
 
 // look makes the checks that need a shell, after the one that the machine runs the
 // image.
