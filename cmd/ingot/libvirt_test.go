@@ -24,7 +24,7 @@ import (
 	"ingot/providers/libvirt/lab"
 )
 
-var whole = flag.Bool("libvirt", false, "run TestLibvirt")
+var wholeLibvirt = flag.Bool("libvirt", false, "run TestLibvirt")
 
 // TestLibvirt is the whole way on a real libvirtd: the example's image uploaded, a
 // server started under TCG and proven through its tunnel, the wall enforced and changed
@@ -34,7 +34,7 @@ func TestLibvirt(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots machines in QEMU; run without -short")
 	}
-	if !*whole {
+	if !*wholeLibvirt {
 		t.Skip("it boots machines six times; make libvirt runs it")
 	}
 	if err := lab.Missing(); err != nil {
