@@ -49,6 +49,7 @@ depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Deb
 	$(GO) test -timeout 60m -v -run '^TestAuditOfStockDebian$$' ./qemu-tests/assay -audit
 
 libvirt: setup all ## the whole way on a real libvirtd: upload, deploy, firewall, replace, roll back, destroy
+	$(GO) test -timeout 30m -v ./providers/libvirt -lab
 	$(GO) test -timeout 60m -v -run '^TestLibvirt$$' ./cmd/ingot -libvirt
 
 openstack: ## the OpenStack provider's tests with keystone, glance, neutron, nova and cinder, whose Debian packages must be there

@@ -16,6 +16,8 @@ import (
 	"ingot/providers/libvirt/lab"
 )
 
+var withLab = flag.Bool("lab", false, "start libvirtd and test with it")
+
 // These tests talk to a real libvirtd in namespaces of its own; -short leaves them
 // out. Servers are started with firmware and without a system: cmd/ingot has a test
 // with the example's image.
@@ -44,6 +46,9 @@ func host(t *testing.T) *lab.Lab {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts libvirtd; run without -short")
+	}
+	if !*withLab {
+		t.Skip("it starts libvirtd and machines, which takes minutes; make libvirt runs it")
 	}
 	if err := lab.Missing(); err != nil {
 		t.Skip(err)
