@@ -234,21 +234,26 @@ func testImage(t *testing.T) (file, sum string) {
 		t.Fatal(err)
 	}
 	file = filepath.Join(dir, "image.raw")
-	if err := builtImage(); err != nil {
+	if sum, err = builtImage(); err != nil {
 		t.Fatal(err)
 	}
-	return file, sumOf(t, file, imageBytes)
+	return file, sum
 }
 
 // workDir is for what is made once for all tests.
 var workDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "ingot-install-test-") })
 
-var builtImage = sync.OnceValue(func() error {
+// builtImage is the image's SHA-256.
+var builtImage = sync.OnceValues(func() (string, error) {
 	dir, err := workDir()
 	if err != nil {
-		return err
+		return "", err
 	}
-	return makeImage(filepath.Join(dir, "image.raw"))
+	file := filepath.Join(dir, "image.raw")
+	if err := makeImage(file); err != nil {
+		return "", err
+	}
+	return fileSum(file, imageBytes)
 })
 
 func makeImage(file string) error {
@@ -298,25 +303,33 @@ func noise(n int) []byte {
 // sumOf is the SHA-256 of the first bytes of a file.
 func sumOf(t *testing.T, file string, n int64) string {
 	t.Helper()
-	f, err := os.Open(file)
+	sum, err := fileSum(file, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.CopyN(sum, f, n); err != nil {
-		t.Fatal(err)
-	}
-	return hex.EncodeToString(sum.Sum(nil))
+	return sum
 }
 
-// loopDisk is a loop device full of garbage, and the file below it.
+func fileSum(file string, n int64) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.CopyN(sum, f, n)
+	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// loopDisk is a loop device with garbage all over it, and the file below it.
 func loopDisk(t *testing.T, size int64) (device, file string) {
 	t.Helper()
 	file = garbage(t, size)
 	return attach(t, file), file
 }
 
+// garbage has some in every chunk of what is written and of what is cleared; more of
+// it only takes time.
 func garbage(t *testing.T, size int64) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "disk")
@@ -325,9 +338,12 @@ func garbage(t *testing.T, size int64) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	words := bytes.Repeat([]byte("garbage "), mib/8)
-	for at := int64(0); at < size; at += mib {
-		if _, err := f.Write(words); err != nil {
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	words := bytes.Repeat([]byte("garbage "), 4096/8)
+	for at := int64(0); at < size; at += mib / 16 {
+		if _, err := f.WriteAt(words, at); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -52,8 +52,9 @@ func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) er
 	return p.relabel(ctx, given, markOf(from.Labels))
 }
 
-// statesOf finds the volume of each server. When only one of them has its new labels
-// yet, both have those of the second server; then where they are says which is which.
+// statesOf finds the volume of each server. When a move was interrupted between the
+// two labels, both volumes have those of one server, and where they are says which is
+// which.
 func (p *Provider) statesOf(ctx context.Context, from, to providers.Server) (moved, given *volumes.Volume, err error) {
 	all, err := p.listVolumes(ctx)
 	if err != nil {
@@ -68,13 +69,20 @@ func (p *Provider) statesOf(ctx context.Context, from, to providers.Server) (mov
 			ofSecond = append(ofSecond, &v)
 		}
 	}
+	// which is the one of two that is on a server, and the other one.
+	which := func(two []*volumes.Volume, s providers.Server) (on, other *volumes.Volume, _ error) {
+		if isOn(two[0], s.ID) {
+			return two[0], two[1], nil
+		}
+		return two[1], two[0], nil
+	}
 	switch {
 	case len(ofFirst) == 1 && len(ofSecond) == 1:
 		return ofFirst[0], ofSecond[0], nil
-	case len(ofFirst) == 0 && len(ofSecond) == 2 && isOn(ofSecond[0], to.ID):
-		return ofSecond[0], ofSecond[1], nil
-	case len(ofFirst) == 0 && len(ofSecond) == 2 && isOn(ofSecond[1], to.ID):
-		return ofSecond[1], ofSecond[0], nil
+	case len(ofFirst) == 0 && len(ofSecond) == 2: // this move, all but done
+		return which(ofSecond, to)
+	case len(ofFirst) == 2 && len(ofSecond) == 0: // the one the other way
+		return which(ofFirst, from)
 	}
 	return nil, nil, fmt.Errorf("%s has %d volumes for its state and %s has %d, and each must have one; deploy both with one to be able to move it: %w",
 		from.Name, len(ofFirst), to.Name, len(ofSecond), providers.ErrUnsupported)

@@ -134,25 +134,36 @@ func TestMoveVolume(t *testing.T) {
 
 	// On the way back it ends between the two labels: the same again brings it to its
 	// end.
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	labelled := 0
-	interrupt = func(r *http.Request) error {
-		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/volumes/") {
-			if labelled++; labelled == 2 {
-				cancel()
+	interrupted := func(from, to providers.Server) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		labelled := 0
+		interrupt = func(r *http.Request) error {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/volumes/") {
+				if labelled++; labelled == 2 {
+					cancel()
+				}
 			}
+			return ctx.Err()
 		}
-		return ctx.Err()
+		defer func() { interrupt = nil }()
+		if err := p.MoveVolume(ctx, from, to); !errors.Is(err, context.Canceled) {
+			t.Errorf("the interrupted move: %v", err)
+		}
 	}
-	if err := p.MoveVolume(ctx, second, first); !errors.Is(err, context.Canceled) {
-		t.Errorf("the interrupted move: %v", err)
+	move := func(from, to providers.Server) {
+		t.Helper()
+		if err := p.MoveVolume(t.Context(), from, to); err != nil {
+			t.Fatal(err)
+		}
+		if after := where(); after != before {
+			t.Errorf("%v came back as %v", before, after)
+		}
 	}
-	interrupt = nil
-	if err := p.MoveVolume(t.Context(), second, first); err != nil {
-		t.Fatal(err)
-	}
-	if after := where(); after != before {
-		t.Errorf("%v came back as %v", before, after)
-	}
+	interrupted(second, first)
+	move(second, first)
+	// And so does the way back from there.
+	interrupted(first, second)
+	move(second, first)
 }

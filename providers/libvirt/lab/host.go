@@ -23,8 +23,8 @@ type Host struct {
 	link *netlink.Handle
 }
 
-// card is the name of a host's network card.
-const card = "eth0"
+// Card is the name of a host's network card.
+const Card = "eth0"
 
 // NewHost makes a host with addresses such as "192.168.122.9/24". Its name is at most
 // 12 letters.
@@ -51,7 +51,7 @@ func (l *Lab) NewHost(name string, addresses ...string) (*Host, error) {
 	}
 	err = outside.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: h.Port, MasterIndex: bridge.Attrs().Index, Flags: net.FlagUp},
-		PeerName:  card, PeerNamespace: netlink.NsFd(h.net),
+		PeerName:  Card, PeerNamespace: netlink.NsFd(h.net),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect the host %s: %w", name, err)
@@ -70,7 +70,7 @@ func (l *Lab) NewHost(name string, addresses ...string) (*Host, error) {
 }
 
 func (h *Host) configure(addresses []string) error {
-	link, err := h.link.LinkByName(card)
+	link, err := h.link.LinkByName(Card)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func emptyNamespace() (netns.NsHandle, error) {
 
 // Send puts a whole Ethernet frame on the wire.
 func (h *Host) Send(frame []byte) error {
-	link, err := h.link.LinkByName(card)
+	link, err := h.link.LinkByName(Card)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (h *Host) Send(frame []byte) error {
 
 // Remove takes a host off the network.
 func (l *Lab) Remove(h *Host) error {
-	link, err := h.link.LinkByName(card)
+	link, err := h.link.LinkByName(Card)
 	if err == nil {
 		err = h.link.LinkDel(link)
 	}
