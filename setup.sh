@@ -7,7 +7,7 @@ set -eu
 # programs that the tests have check them, and the services that servers are
 # deployed to there.
 packages="mmdebstrap debian-archive-keyring uidmap gcc libc6-dev libblkid-dev
-gnupg gdisk dosfstools e2fsprogs mtools erofs-utils cryptsetup-bin iproute2 nftables nmap openssh-server ssh-audit sudo shellcheck tcpdump
+gnupg fdisk gdisk dosfstools e2fsprogs mtools erofs-utils cryptsetup-bin iproute2 nftables nmap openssh-server ssh-audit sudo shellcheck tcpdump
 locales tzdata
 libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables
 vsftpd hcloud-cli"
