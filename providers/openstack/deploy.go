@@ -34,6 +34,9 @@ func (p *Provider) Deploy(ctx context.Context, m providers.Machine) (providers.S
 	}
 	labels := labelsOf(m.Labels, m.Journal)
 	labels[providers.LabelServer] = m.Name
+	if err := markOf(labels).check(); err != nil {
+		return providers.Server{}, err
+	}
 	where, err := p.findPlace(ctx, m)
 	if err != nil {
 		return providers.Server{}, err

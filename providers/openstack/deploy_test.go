@@ -250,6 +250,7 @@ func TestDeployRefuses(t *testing.T) {
 		{"no such network", "there is no network nowhere here; there are inside", Options{Network: "nowhere"}, nil},
 		{"no such external network", "there is no network inside here; there are outside", Options{ExternalNetwork: "inside"}, nil},
 		{"too much user-data", "32768 are allowed", Options{}, func(m *providers.Machine) { m.UserData = make([]byte, 32<<10+1) }},
+		{"a name with a space", `"my claw" cannot be the name`, Options{}, func(m *providers.Machine) { m.Name = "my claw" }},
 		{"no block storage", "no block storage service", Options{StateVolume: 1}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

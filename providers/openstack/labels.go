@@ -1,10 +1,12 @@
 package openstack
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"strings"
 
+	"ingot/fault"
 	"ingot/providers"
 )
 
@@ -25,6 +27,20 @@ func (m mark) text() string {
 }
 
 var markText = regexp.MustCompile(`^made by Ingot; ` + providers.LabelID + `=([^ ]*) ` + providers.LabelServer + `=([^ ]*)$`)
+
+// labelText is what a label may have, by package providers. A mark with anything else
+// could not be read back.
+var labelText = regexp.MustCompile(`^[A-Za-z0-9._-]{0,63}$`)
+
+// check refuses a mark that would not be found again.
+func (m mark) check() error {
+	for _, text := range []string{m.id, m.server} {
+		if !labelText.MatchString(text) {
+			return fault.Input(fmt.Errorf("%q cannot be the name of a server; use at most 63 letters, digits, dots, dashes and underscores", text))
+		}
+	}
+	return nil
+}
 
 // readMark reads a description; ok is false for one that Ingot did not write.
 func readMark(description string) (m mark, ok bool) {

@@ -217,7 +217,9 @@ func (a access) login(ctx context.Context, o Options) (*gophercloud.ProviderClie
 	return config.NewProviderClient(ctx, a.auth, config.WithHTTPClient(http.Client{Transport: sized{weather}}))
 }
 
-// sized tells the length of a body that the SDK streams without saying it.
+// sized tells the length of a body that the SDK streams without saying it, and says
+// that a context has ended in the words of package context: net/http says why it has,
+// which nobody below knows what to make of.
 type sized struct{ next http.RoundTripper }
 
 type sizeKey struct{}
@@ -233,5 +235,9 @@ func (s sized) RoundTrip(request *http.Request) (*http.Response, error) {
 		request = request.Clone(request.Context())
 		request.ContentLength = bytes
 	}
-	return s.next.RoundTrip(request)
+	response, err := s.next.RoundTrip(request)
+	if err != nil && request.Context().Err() != nil {
+		err = request.Context().Err()
+	}
+	return response, err
 }

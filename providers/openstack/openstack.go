@@ -167,22 +167,20 @@ func (p *Provider) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s, %s", Name, 
 
 // await looks until it is done, with pauses between.
 func (p *Provider) await(ctx context.Context, what string, deadline time.Duration, look func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, deadline, errTooLong)
+	limited, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	for {
-		done, err := look(ctx)
-		if done || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		done, err := look(limited)
+		if done || err != nil && limited.Err() == nil {
 			return err
 		}
 		select {
 		case <-time.After(p.poll):
-		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), errTooLong) {
-				return fault.Provider(fmt.Errorf("%s takes more than %s; see how it stands and try again", what, deadline))
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			return ctx.Err()
+			return fault.Provider(fmt.Errorf("%s takes more than %s; see how it stands and try again", what, deadline))
 		}
 	}
 }
-
-var errTooLong = errors.New("too long")

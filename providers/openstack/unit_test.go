@@ -1,6 +1,7 @@
 package openstack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -85,6 +87,35 @@ func TestErrorsHideSecrets(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, password) {
 		t.Error(text)
+	}
+}
+
+// Work that is interrupted for a reason of its own (a signal) is interrupted.
+func TestCause(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		cancel(errors.New("SIGINT"))
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	environment(t, map[string]string{"OS_AUTH_URL": server.URL + "/v3"})
+	if _, err := New(ctx, Options{}); !errors.Is(err, context.Canceled) || fault.Of(err) != fault.Unknown {
+		t.Errorf("%v, of kind %v", err, fault.Of(err))
+	}
+}
+
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	p := &Provider{poll: time.Millisecond}
+	never := func(ctx context.Context) (bool, error) { return false, ctx.Err() }
+	if err := p.await(t.Context(), "it", 5*time.Millisecond, never); fault.Of(err) != fault.OfProvider || !strings.Contains(err.Error(), "it takes more than 5ms") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("SIGINT"))
+	if err := p.await(ctx, "it", time.Hour, never); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 
