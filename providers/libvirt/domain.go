@@ -214,7 +214,7 @@ func (p *Provider) stateOf(ctx context.Context, d api.Domain) (api.DomainState, 
 	return api.DomainState(state), err
 }
 
-// Servers implements providers.Provider.
+// Servers implements providers.Provider: by name.
 func (p *Provider) Servers(ctx context.Context) ([]providers.Server, error) {
 	list, err := p.domains(ctx)
 	if err != nil {
@@ -234,6 +234,7 @@ func (p *Provider) Servers(ctx context.Context) ([]providers.Server, error) {
 		}
 		servers = append(servers, one)
 	}
+	slices.SortFunc(servers, func(a, b providers.Server) int { return strings.Compare(a.Name, b.Name) })
 	return servers, nil
 }
 

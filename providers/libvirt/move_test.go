@@ -79,7 +79,7 @@ func TestMove(t *testing.T) {
 		t.Error("the servers have changed more than that")
 	}
 	list, err := p.Servers(t.Context())
-	if err != nil || len(list) != 2 || list[0].State != "shut off" {
+	if err != nil || len(list) != 2 || list[0].State != "shut off" || list[1].State != "running" {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	for _, s := range list {
