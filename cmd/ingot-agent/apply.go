@@ -52,7 +52,8 @@ func settle(ctx context.Context, allowed allowlist, rootHash string) report {
 	override, _ := kernelArgument("ignition.platform.id") // absent on most machines
 	r := report{Platform: platformID("/sys/class/dmi/id", override)}
 	refused := false
-	for _, s := range sources(r.Platform, patienceFor(readStamp(identityDir))) {
+	note := func(text string) { r.Notes = append(r.Notes, text) }
+	for _, s := range sources(r.Platform, patienceFor(readStamp(identityDir)), note) {
 		config, err := s.read(ctx)
 		if err == nil {
 			err = screen(config)

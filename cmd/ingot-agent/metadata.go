@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,7 @@ func patienceFor(s stamp) patience {
 type metadata struct {
 	platform string // Ignition platform id, "" when unknown
 	patience patience
+	note     func(string) // is told what else it had to say, for the console
 }
 
 // answer is what asking a metadata service gave.
@@ -49,6 +51,11 @@ type answer struct {
 	URL      string   `json:"url"`    // where it was
 	Problems []string `json:"problems"`
 	Refused  bool     `json:"refused"` // one was there, and no instance config
+	// Network is what it says of the network's cards, nil where none is to be had
+	// or it could not be had, and Card the one that it was asked over.
+	Network        []byte           `json:"network"`
+	NetworkProblem string           `json:"network_problem"`
+	Card           net.HardwareAddr `json:"card"`
 }
 
 // read asks in a process of its own that starts in a new network namespace. The
@@ -70,6 +77,9 @@ func (m metadata) read(ctx context.Context) ([]byte, error) {
 	}
 	if a.Config != nil {
 		fmt.Println("user-data from", a.URL)
+		if note := a.uplink(); note != "" {
+			m.note(note)
+		}
 		return a.Config, nil
 	}
 	return nil, a.err()

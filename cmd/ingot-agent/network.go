@@ -144,7 +144,9 @@ func askOverOne(ctx context.Context, card netlink.Link, list []endpoint) answer 
 	if err := configure(card, ack); err != nil {
 		return problem(err)
 	}
-	return ask(ctx, newClient(), list, askPause)
+	a := ask(ctx, newClient(), list, askPause)
+	a.Card = card.Attrs().HardwareAddr
+	return a
 }
 
 // lease asks for an address until there is one. DHCP goes over packet sockets,

@@ -205,7 +205,7 @@ func askInNamespace(t *testing.T, path string) answer {
 		t.Error(err)
 		return answer{}
 	}
-	a, err := metadata{"", patienceWith}.askElsewhere(context.Background(), []string{"card"})
+	a, err := metadata{patience: patienceWith}.askElsewhere(context.Background(), []string{"card"})
 	if err != nil {
 		t.Errorf("%v: %s", err, stderrOf(err))
 	}
@@ -237,7 +237,7 @@ func expectSilence(t *testing.T) {
 // A network without an answer, and one without a service, say so in time.
 func TestAskMetadataInVain(t *testing.T) {
 	enterNetwork(t)
-	m := metadata{"hetzner", patience(5 * time.Second)}
+	m := metadata{platform: "hetzner", patience: patience(5 * time.Second)}
 	a, err := m.askElsewhere(context.Background(), []string{"card"})
 	if err != nil || len(a.Problems) != 1 || a.Problems[0] != "card: hetzner: connect: connection refused" {
 		t.Errorf("no service: %+v, %v %s", a, err, stderrOf(err))

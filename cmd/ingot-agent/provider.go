@@ -31,6 +31,9 @@ type endpoint struct {
 	header   [2]string // of the request, name and value
 	token    *session  // to be had first
 	base64   bool      // the service encodes what it was given
+	// network is where it says of the network what neither DHCP nor router
+	// advertisements do; empty is nowhere.
+	network string
 }
 
 // session is a service that answers only whoever has asked for a token.
@@ -48,7 +51,7 @@ var endpoints = []endpoint{
 		path: "/latest/api/token", lifetime: [2]string{"X-aws-ec2-metadata-token-ttl-seconds", "300"}, header: "X-aws-ec2-metadata-token",
 	}},
 	{platform: "gcp", host: metadataHost, path: "/computeMetadata/v1/instance/attributes/user-data", header: [2]string{"Metadata-Flavor", "Google"}},
-	{platform: "hetzner", host: metadataHost, path: "/hetzner/v1/userdata"},
+	{platform: "hetzner", host: metadataHost, path: "/hetzner/v1/userdata", network: "/hetzner/v1/metadata/network-config"},
 	{platform: "digitalocean", host: metadataHost, path: "/metadata/v1/user-data"},
 	{platform: "vultr", host: metadataHost, path: "/user-data/user-data"},
 	{platform: "upcloud", host: metadataHost, path: "/metadata/v1/user_data"},
@@ -180,7 +183,9 @@ func ask(ctx context.Context, client *http.Client, list []endpoint, pause time.D
 			if err == nil {
 				err = screen(b)
 				if err == nil {
-					return answer{Config: b, URL: "http://" + e.host + e.path}
+					a := answer{Config: b, URL: "http://" + e.host + e.path}
+					e.askNetwork(ctx, client, pause, &a)
+					return a
 				}
 				err = finalError{err}
 			}
@@ -193,6 +198,28 @@ func ask(ctx context.Context, client *http.Client, list []endpoint, pause time.D
 		final := !slices.ContainsFunc(last, func(err error) bool { return !errors.As(err, new(finalError)) })
 		if final || !wait(ctx, pause) {
 			return nothing(list, last)
+		}
+	}
+}
+
+// askNetwork asks for the network, too. The machine can do without, so that a service
+// that fails three times is believed to have none.
+func (e endpoint) askNetwork(ctx context.Context, client *http.Client, pause time.Duration, a *answer) {
+	if e.network == "" {
+		return
+	}
+	for try := range 3 {
+		b, err := e.request(ctx, client, http.MethodGet, e.network, nil)
+		if err == nil {
+			a.Network, a.NetworkProblem = b, ""
+			return
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		a.NetworkProblem = httpProblem(err)
+		if errors.As(err, new(finalError)) || try < 2 && !wait(ctx, pause) {
+			return
 		}
 	}
 }

@@ -69,8 +69,11 @@ func TestProviders(t *testing.T) {
 			"PUT 169.254.169.254/latest/api/token X-Aws-Ec2-Metadata-Token-Ttl-Seconds=300",
 			"GET 169.254.169.254/latest/user-data X-Aws-Ec2-Metadata-Token=token",
 		},
-		"gcp":          {"GET 169.254.169.254/computeMetadata/v1/instance/attributes/user-data Metadata-Flavor=Google"},
-		"hetzner":      {"GET 169.254.169.254/hetzner/v1/userdata"},
+		"gcp": {"GET 169.254.169.254/computeMetadata/v1/instance/attributes/user-data Metadata-Flavor=Google"},
+		"hetzner": {
+			"GET 169.254.169.254/hetzner/v1/userdata",
+			"GET 169.254.169.254/hetzner/v1/metadata/network-config",
+		},
 		"digitalocean": {"GET 169.254.169.254/metadata/v1/user-data"},
 		"vultr":        {"GET 169.254.169.254/user-data/user-data"},
 		"upcloud":      {"GET 169.254.169.254/metadata/v1/user_data"},
@@ -129,7 +132,7 @@ func TestUnknownPlatform(t *testing.T) {
 		}
 		fmt.Fprint(w, goodConfig)
 	})
-	if string(a.Config) != goodConfig || a.URL != "http://169.254.169.254/hetzner/v1/userdata" || len(asked) != 4 {
+	if string(a.Config) != goodConfig || a.URL != "http://169.254.169.254/hetzner/v1/userdata" || len(asked) != 5 {
 		t.Errorf("got %q from %s after asking %q", a.Config, a.URL, asked)
 	}
 }
@@ -149,7 +152,7 @@ func TestAnswers(t *testing.T) {
 		problem        string
 		refused        bool
 	}{
-		{"fails twice", "hetzner", func(n int, w http.ResponseWriter, _ *http.Request) {
+		{"fails twice", "vultr", func(n int, w http.ResponseWriter, _ *http.Request) {
 			if n < 3 {
 				w.WriteHeader(http.StatusInternalServerError)
 				return
@@ -163,7 +166,7 @@ func TestAnswers(t *testing.T) {
 			}
 			fmt.Fprint(w, goodConfig)
 		}, 3, "", false},
-		{"hangs up once", "hetzner", func(n int, w http.ResponseWriter, _ *http.Request) {
+		{"hangs up once", "vultr", func(n int, w http.ResponseWriter, _ *http.Request) {
 			if n == 1 {
 				panic(http.ErrAbortHandler)
 			}

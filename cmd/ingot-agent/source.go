@@ -28,7 +28,7 @@ type source struct {
 // waits for a network, and sends nothing before its firewall is up. Among the
 // local ones the hypervisor's own channel comes first, then our own disk, then
 // volumes that anybody may have attached.
-func sources(platform string, patience patience) []source {
+func sources(platform string, patience patience, note func(string)) []source {
 	return []source{
 		{"QEMU fw_cfg opt/com.coreos/config", func(ctx context.Context) ([]byte, error) {
 			_ = run(ctx, "modprobe", "-q", "qemu_fw_cfg") // absent on other hardware
@@ -37,7 +37,7 @@ func sources(platform string, patience patience) []source {
 		{"the ESP's /" + espFile, readESP},
 		{"a volume labelled cidata", volume{[]string{"cidata", "CIDATA"}, "user-data"}.read},
 		{"a volume labelled config-2", volume{[]string{"config-2", "CONFIG-2"}, "openstack/latest/user_data"}.read},
-		{"the metadata service", metadata{platform, patience}.read},
+		{"the metadata service", metadata{platform, patience, note}.read},
 	}
 }
 

@@ -122,7 +122,7 @@ func FuzzScreen(f *testing.F) {
 // The order is a promise: docs/image.md has it.
 func TestSourceOrder(t *testing.T) {
 	var names []string
-	for _, s := range sources("qemu", patienceWith) {
+	for _, s := range sources("qemu", patienceWith, nil) {
 		names = append(names, s.name)
 	}
 	const want = "QEMU fw_cfg opt/com.coreos/config, the ESP's /instance.ign, a volume labelled cidata, a volume labelled config-2, the metadata service"

@@ -20,6 +20,7 @@ type report struct {
 	Kept       bool     `json:"kept"`    // an earlier identity, because the config was refused
 	Source     string   `json:"source"`
 	Tried      []string `json:"tried"`
+	Notes      []string `json:"notes"`   // what else the metadata service has said
 	Removed    []string `json:"removed"` // found in the identity directory and not allowed there
 }
 
@@ -74,6 +75,9 @@ func (r report) text(fingerprint string) string {
 		if !r.fromSource() || !strings.HasSuffix(t, ": "+notPresent) {
 			line("  tried %s", t)
 		}
+	}
+	for _, n := range r.Notes {
+		line("  %s", n)
 	}
 	if !r.Configured {
 		line("  platform %s (from DMI)", orUnknown(r.Platform))

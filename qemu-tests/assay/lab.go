@@ -24,6 +24,7 @@ type Lab struct {
 	dir       string
 	boots     int
 	options   internet.Options
+	place     internet.MachineOptions
 	vpn       []*internet.VPN // the provider's servers, when the machine has a VPN
 }
 
@@ -34,7 +35,7 @@ func NewLab(ctx context.Context, tc vm.Toolchain, dir, probeCache string) (*Lab,
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Toolchain: tc, Accel: accel, dir: dir}
+	l := &Lab{Toolchain: tc, Accel: accel, dir: dir, place: internet.MachineOptions{Name: "server"}}
 	l.options.ProbeWait = time.Duration(accel.TimeoutFactor * float64(200*time.Millisecond))
 	return l, l.open()
 }
@@ -49,7 +50,7 @@ func (l *Lab) open() (err error) {
 	if l.Internet, err = internet.New(l.options); err != nil {
 		return err
 	}
-	if l.Machine, err = l.Internet.AddMachine(internet.MachineOptions{Name: "server"}); err != nil {
+	if l.Machine, err = l.Internet.AddMachine(l.place); err != nil {
 		l.Internet.Close()
 	}
 	return err
@@ -57,10 +58,10 @@ func (l *Lab) open() (err error) {
 
 // Another is a second internet with a place for the same machine. Its artefacts
 // go to a folder of that name beside this one's. change may be nil.
-func (l *Lab) Another(name string, change func(*internet.Options)) (*Lab, error) {
-	n := &Lab{Toolchain: l.Toolchain, Accel: l.Accel, dir: filepath.Join(filepath.Dir(l.dir), name), options: l.options}
+func (l *Lab) Another(name string, change func(*internet.MachineOptions)) (*Lab, error) {
+	n := &Lab{Toolchain: l.Toolchain, Accel: l.Accel, dir: filepath.Join(filepath.Dir(l.dir), name), options: l.options, place: l.place}
 	if change != nil {
-		change(&n.options)
+		change(&n.place)
 	}
 	return n, n.open()
 }
@@ -187,6 +188,11 @@ func (b *Booted) Connect(ctx context.Context) (*internet.Tunnel, error) {
 // connectAs does the same as a peer, from an address of the internet; the zero
 // Addr is some ordinary host's.
 func (b *Booted) connectAs(ctx context.Context, c client, source netip.Addr) (*internet.Tunnel, error) {
+	return b.connectTo(ctx, c, source, b.lab.Machine.IPv4())
+}
+
+// connectTo does the same at one of the machine's addresses.
+func (b *Booted) connectTo(ctx context.Context, c client, source, address netip.Addr) (*internet.Tunnel, error) {
 	port := uint16(wireguard.DefaultListenPort)
 	for _, p := range b.id.Plan.Ports {
 		if p.Silent && p.Proto == "udp" {
@@ -195,7 +201,7 @@ func (b *Booted) connectAs(ctx context.Context, c client, source netip.Addr) (*i
 	}
 	t, err := b.lab.Internet.NewTunnel(internet.TunnelOptions{
 		PrivateKey: c.key, PeerPublicKey: b.id.serverPublic, PresharedKey: c.presharedKey,
-		Endpoint:  netip.AddrPortFrom(b.lab.Machine.IPv4(), port),
+		Endpoint:  netip.AddrPortFrom(address, port),
 		Addresses: c.addresses, Source: source,
 	})
 	if err != nil {

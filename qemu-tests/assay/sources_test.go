@@ -3,7 +3,9 @@ package assay
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -82,21 +84,34 @@ func TestConfigOnConfigDrive(t *testing.T) {
 	noAlarms(t, m)
 }
 
-// The provider's metadata service has the config. While the machine asks for it,
-// in the initrd, nobody else gets an answer. At the second boot the service has
-// cloud-config, and the last good config stays.
+// Hetzner's metadata service has the config, and the IPv6 address, which nothing else
+// says there; IPv4 is a /32. While the machine asks for it, in the initrd, nobody else
+// gets an answer. At the second boot the service has cloud-config, and the last good
+// config stays.
 func TestConfigFromMetadata(t *testing.T) {
 	b := image(t)
 	turn(t, b, 1)
-	lab, id := newLab(t, b)
-	service := &metadataService{config: id.Instance, probe: func() { unanswered(t, lab) }}
+	first, id := newLab(t, b)
+	lab := elsewhere(t, first, func(o *internet.MachineOptions) {
+		o.IPv4, o.Unadvertised = netip.MustParsePrefix("203.0.113.66/32"), true
+	})
+	address := lab.Machine.IPv6Prefix().Addr().Next()
+	service := &metadataService{
+		config: id.Instance, probe: func() { unanswered(t, lab) },
+		network: fmt.Sprintf(hetznerNetwork, lab.Machine.MAC(), address),
+	}
 	if err := lab.Internet.SetMetadata(service); err != nil {
 		t.Fatal(err)
 	}
 	o := BootOptions{Image: b.Image, Firmware: vm.BIOS, SMBIOS: hetzner}
 	m := boot(t, lab, id, o)
 	s := up(t, m)
-	says(t, m, "instance config applied from the metadata service")
+	says(t, m, "instance config applied from the metadata service", "IPv6 address "+address.String()+"/64 from the metadata service")
+	six, err := m.connectTo(t.Context(), id.owner, netip.Addr{}, address)
+	if err != nil {
+		t.Fatalf("the tunnel over IPv6: %v", err)
+	}
+	six.Close()
 	// Nothing of the initrd's network is left but the card.
 	if left := s.must(t, "sh", "-c", "ls /run/netns 2>/dev/null; nft list tables | grep -v 'inet ingot$' || true"); left != "" {
 		t.Errorf("left of the initrd's network: %s", left)
@@ -121,22 +136,42 @@ func TestConfigFromMetadata(t *testing.T) {
 		"hetzner: not an instance config: it is cloud-config")
 }
 
+// hetznerNetwork is what Hetzner's service says of the network, for a MAC address and
+// an IPv6 address.
+const hetznerNetwork = `config:
+- mac_address: %s
+  name: eth0
+  subnets:
+  - ipv4: true
+    type: dhcp
+  - address: %s/64
+    gateway: fe80::1
+    ipv6: true
+    type: static
+  type: physical
+version: 1
+`
+
 // metadataService is Hetzner's. The first request waits for a probe.
 type metadataService struct {
 	config   []byte
+	network  string
 	probe    func()
 	requests atomic.Int32
 }
 
 func (s *metadataService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != userDataPath {
+	switch r.URL.Path {
+	case userDataPath:
+		if s.requests.Add(1) == 1 {
+			s.probe()
+		}
+		_, _ = w.Write(s.config)
+	case "/hetzner/v1/metadata/network-config":
+		fmt.Fprint(w, s.network)
+	default:
 		http.NotFound(w, r)
-		return
 	}
-	if s.requests.Add(1) == 1 {
-		s.probe()
-	}
-	_, _ = w.Write(s.config)
 }
 
 // unanswered knocks at a machine that is asking its metadata service. The

@@ -161,6 +161,17 @@ func newLab(t *testing.T, b built) (*Lab, Identity) {
 	return lab, id
 }
 
+// elsewhere is the same lab with the machine at another place of its internet.
+func elsewhere(t *testing.T, lab *Lab, change func(*internet.MachineOptions)) *Lab {
+	t.Helper()
+	other, err := lab.Another("elsewhere", change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	return other
+}
+
 func boot(t *testing.T, lab *Lab, id Identity, o BootOptions) *Booted {
 	t.Helper()
 	m, err := lab.Boot(t.Context(), id, o)

@@ -270,21 +270,26 @@ func TestSLAAC(t *testing.T) {
 	}
 }
 
-func TestNoIPv6MeansNoAdvertisement(t *testing.T) {
+func TestNoAdvertisement(t *testing.T) {
 	t.Parallel()
-	in, m := newInternet(t, Options{}, MachineOptions{NoIPv6: true})
-	g := boot(t, m, nil)
-	if _, err := in.Await(deadline(t), 0, func(f Frame) bool {
-		return f.Packet.Layer(layers.LayerTypeICMPv6RouterSolicitation) != nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	g.pingGateway(in, m)
-	if n, err := in.Count(0, func(f Frame) bool { return f.Packet.Layer(layers.LayerTypeICMPv6RouterAdvertisement) != nil }); err != nil || n != 0 {
-		t.Errorf("%d router advertisements, %v, want none", n, err)
-	}
-	if m.IPv6().IsValid() {
-		t.Errorf("the machine claims to have %v", m.IPv6())
+	for name, options := range map[string]MachineOptions{"no IPv6": {NoIPv6: true}, "said elsewhere": {Unadvertised: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, m := newInternet(t, Options{}, options)
+			g := boot(t, m, nil)
+			if _, err := in.Await(deadline(t), 0, func(f Frame) bool {
+				return f.Packet.Layer(layers.LayerTypeICMPv6RouterSolicitation) != nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			g.pingGateway(in, m)
+			if n, err := in.Count(0, func(f Frame) bool { return f.Packet.Layer(layers.LayerTypeICMPv6RouterAdvertisement) != nil }); err != nil || n != 0 {
+				t.Errorf("%d router advertisements, %v, want none", n, err)
+			}
+			if m.IPv6().IsValid() == options.NoIPv6 {
+				t.Errorf("the machine's address is %v", m.IPv6())
+			}
+		})
 	}
 }
 

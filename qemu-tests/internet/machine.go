@@ -41,6 +41,9 @@ type MachineOptions struct {
 	IPv6 netip.Prefix
 	// NoIPv6 leaves the machine without router advertisements.
 	NoIPv6 bool
+	// Unadvertised routes the prefix and does not advertise it, as clouds do that
+	// say in their metadata which address a machine has.
+	Unadvertised bool
 	// MTU of the link in bytes, which DHCP and router advertisements hand
 	// out; by default the internet's, which is also the most.
 	MTU int
@@ -268,8 +271,11 @@ func (m *Machine) IPv4() netip.Addr { return m.opts.IPv4.Addr() }
 // Gateway returns the machine's IPv4 router.
 func (m *Machine) Gateway() netip.Addr { return m.opts.Gateway }
 
+// IPv6Prefix returns what is routed to the machine, or the zero Prefix with NoIPv6.
+func (m *Machine) IPv6Prefix() netip.Prefix { return m.opts.IPv6 }
+
 // IPv6 returns the global address the machine forms from its MAC by SLAAC
-// (EUI-64), or the zero Addr with NoIPv6.
+// (EUI-64), or the zero Addr with NoIPv6. With Unadvertised it has another one.
 func (m *Machine) IPv6() netip.Addr {
 	if !m.opts.IPv6.IsValid() {
 		return netip.Addr{}

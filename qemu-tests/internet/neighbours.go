@@ -73,7 +73,7 @@ func (m *Machine) advertiseNeighbour(asker, target netip.Addr) {
 // Nothing is repeated unasked, so the lifetimes are long: the prefix never
 // expires, and a router may live 9000 s at most (RFC 4861, 6.2.1).
 func (m *Machine) advertiseRouter() {
-	if !m.opts.IPv6.IsValid() {
+	if !m.opts.IPv6.IsValid() || m.opts.Unadvertised {
 		return
 	}
 	const forever = 0xffffffff                       // seconds (RFC 4861, 4.6.2)
