@@ -79,7 +79,7 @@ func rootCommand(c *console) *cobra.Command {
 	root.AddCommand(inspectCommand(c), diffCommand(c))
 	root.AddCommand(stageCommands()...)
 	root.AddCommand(scanCommand(c))
-	root.AddCommand(initCommand(c), installCommand(c), uploadCommand(c), deployCommand(c), rollbackCommand(c), destroyCommand(c), firewallCommand(c), gcCommand(c))
+	root.AddCommand(initCommand(c), installCommand(c), uploadCommand(c), deployCommand(c), rollbackCommand(c), destroyCommand(c), firewallCommand(c), monitoringCommand(c), gcCommand(c))
 	return root
 }
 
