@@ -6,7 +6,7 @@ build = $(GO) build -trimpath -buildvcs=false
 # For the provenance of images; empty outside a repository.
 commit = $$(git describe --always --abbrev=64 --exclude='*' --dirty 2>/dev/null)
 
-.PHONY: all setup demo test thorough short sabotage full repeat variations bench depth libvirt openstack lint clean
+.PHONY: all setup demo test thorough short sabotage full repeat variations bench depth openstack lint clean
 
 all: ## build the programs into bin/
 	$(build) -ldflags="-X main.commit=$(commit)" -o bin/ingot ./cmd/ingot
@@ -48,11 +48,8 @@ depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Deb
 	bin/ingot test --depth examples/openclaw
 	$(GO) test -timeout 60m -v -run '^TestAuditOfStockDebian$$' ./qemu-tests/assay -audit
 
-libvirt: setup all ## the whole way on a real libvirtd: upload, deploy, firewall, replace, roll back, destroy
-	$(GO) test -timeout 30m -v ./providers/libvirt -lab
-	$(GO) test -timeout 60m -v -run '^TestLibvirt$$' ./cmd/ingot -libvirt
-
-openstack: ## the OpenStack provider's tests with keystone, glance, neutron, nova and cinder, whose Debian packages must be there
+openstack: ## the OpenStack provider's tests with Debian's keystone, glance, neutron, placement, nova and cinder, which are installed and not started
+	./setup.sh openstack
 	$(GO) test -timeout 60m -v ./providers/openstack -cloud
 
 lint: ## formatting, vet, staticcheck, known vulnerabilities, scripts

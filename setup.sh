@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that Ingot's builds and tests need, after saying
-# which. Does nothing when all are there.
+# which. Does nothing when all are there. "setup.sh openstack" installs those for
+# "make openstack" instead.
 set -eu
 
 # mmdebstrap, its keys and the id maps make images; the rest are the foreign
@@ -11,6 +12,8 @@ gnupg fdisk gdisk dosfstools e2fsprogs mtools erofs-utils cryptsetup-bin iproute
 locales tzdata
 libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables
 vsftpd hcloud-cli"
+[ "${1-}" != openstack ] || packages="e2fsprogs python3-keystone python3-glance python3-neutron python3-placement python3-nova python3-cinder
+python3-openstackclient"
 
 missing=
 for package in $packages; do

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"net"
 	"net/netip"
 	"os"
@@ -24,8 +23,6 @@ import (
 	"ingot/providers/libvirt/lab"
 )
 
-var wholeLibvirt = flag.Bool("libvirt", false, "run TestLibvirt")
-
 // TestLibvirt is the whole way on a real libvirtd: the example's image uploaded, a
 // server started under TCG and proven through its tunnel, the wall enforced and changed
 // live, the server replaced by a new version that has its state and address, rolled
@@ -33,9 +30,6 @@ var wholeLibvirt = flag.Bool("libvirt", false, "run TestLibvirt")
 func TestLibvirt(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots machines in QEMU; run without -short")
-	}
-	if !*wholeLibvirt {
-		t.Skip("it boots machines six times; make libvirt runs it")
 	}
 	if err := lab.Missing(); err != nil {
 		t.Skip(err)

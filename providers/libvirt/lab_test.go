@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"os"
 	"strings"
 	"sync"
@@ -15,8 +14,6 @@ import (
 	"ingot/providers"
 	"ingot/providers/libvirt/lab"
 )
-
-var withLab = flag.Bool("lab", false, "start libvirtd and test with it")
 
 // These tests talk to a real libvirtd in namespaces of its own; -short leaves them
 // out. Servers are started with firmware and without a system: cmd/ingot has a test
@@ -31,7 +28,6 @@ var home struct {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	code := m.Run()
 	if home.lab != nil {
 		home.lab.Close()
@@ -46,9 +42,6 @@ func host(t *testing.T) *lab.Lab {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts libvirtd; run without -short")
-	}
-	if !*withLab {
-		t.Skip("it starts libvirtd and machines, which takes minutes; make libvirt runs it")
 	}
 	if err := lab.Missing(); err != nil {
 		t.Skip(err)
