@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -39,10 +40,20 @@ func Metrics() []Metric { return []Metric{CPU, Memory, Disk, Network} }
 
 // Alarm is a threshold.
 type Alarm struct {
-	Metric Metric        `json:"metric"`
-	Above  float64       `json:"above"`  // in the metric's unit
-	For    time.Duration `json:"for"`    // how long it must be above, in nanoseconds
-	Notify []string      `json:"notify"` // who is told: URLs that get a POST, or mailto:
+	Metric Metric
+	Above  float64       // in the metric's unit
+	For    time.Duration // how long it must be above
+	Notify []string      // who is told: URLs that get a POST, or mailto:
+}
+
+// MarshalJSON gives {metric, above, for_seconds, notify}.
+func (a Alarm) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Metric  Metric   `json:"metric"`
+		Above   float64  `json:"above"`
+		Seconds float64  `json:"for_seconds"`
+		Notify  []string `json:"notify"`
+	}{a.Metric, a.Above, a.For.Seconds(), a.Notify})
 }
 
 // AlarmPlan is the difference of what is wanted and what is there.

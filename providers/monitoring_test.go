@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 )
@@ -31,5 +32,14 @@ func TestCompareAlarms(t *testing.T) {
 				t.Errorf("got\n%swant\n%s", got, test.text)
 			}
 		})
+	}
+}
+
+func TestAlarmAsJSON(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(CompareAlarms([]Alarm{{CPU, 90, 10 * time.Minute, []string{"a"}}}, nil, Metrics()))
+	const want = `{"add":[{"metric":"cpu","above":90,"for_seconds":600,"notify":["a"]}],"remove":[],"keep":[],"unsupported":[]}`
+	if err != nil || string(b) != want {
+		t.Errorf("%s, %v", b, err)
 	}
 }
