@@ -34,7 +34,7 @@ import (
 func TestInstallOverDebian(t *testing.T) {
 	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
-	server := newDebian(t, system)
+	server := newDebian(t, system, "/dev/vda")
 	m := server.boot(t, lab, id, nil)
 	target := server.target(lab)
 	client := m.loginToDebian(t, target)
@@ -109,13 +109,61 @@ func TestInstallOverDebian(t *testing.T) {
 	noAlarms(t, m)
 }
 
+// A rescue system, which runs from another disk: the image is written while it
+// arrives. The network dies in the middle of it, and the next try goes through.
+func TestInstallFromRescue(t *testing.T) {
+	turn(t, image(t), 0)
+	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
+	lab, id := newLab(t, b)
+	rescue := newDebian(t, system, "/dev/vdb")
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	shell(t, "truncate", "--size", fmt.Sprint(serverBytes), disk)
+	m := boot(t, lab, id, BootOptions{
+		Image: disk, DiskBytes: serverBytes, Disks: []vm.ExtraDisk{{Path: rescue.disk, Overlay: true}}, Kernel: rescue.boots(),
+	})
+	target := rescue.target(lab)
+	client := m.loginToDebian(t, target)
+	o := install.Options{
+		Target: target, Image: b.Image, SHA256: b.SHA256, Instance: id.Instance, Agent: agentOf(t, b), Disk: "/dev/vda",
+		MinDisk: 4803 << 20, // docs/image.md
+		Confirmed: func(d install.Disk) error {
+			if d.Root || len(d.Mounts) > 0 {
+				t.Errorf("the disk is in use: %+v", d)
+			}
+			return nil
+		},
+	}
+	o.Target.DialContext = breaking(target.DialContext, b.DiskBytes/4)
+	if _, err := install.Install(t.Context(), o); err == nil || !strings.Contains(err.Error(), "the disk may be written in part: run this again") {
+		t.Fatalf("a connection that broke in the middle of the image: %v", err)
+	}
+	o.Client = client // the other one has seen nothing of it
+	r, err := install.Install(t.Context(), o)
+	if err != nil {
+		t.Fatal(m.Failure(err))
+	}
+	if r.Staged || !r.Rebooted || r.ReadBack != b.SHA256 {
+		t.Errorf("the result is %+v; want %s to be read back", r, b.SHA256)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Timeout(bootTime))
+	defer cancel()
+	if exit, err := m.Wait(ctx); err != nil || exit.Reason != vm.Rebooted {
+		t.Fatalf("the machine does not restart: %v, %v\n%s", exit, err, strings.Join(m.ConsoleTail(30), "\n"))
+	}
+	m = boot(t, lab, id, BootOptions{Image: disk, DiskBytes: serverBytes, After: m, Firmware: vm.BIOS})
+	s := up(t, m)
+	says(t, m, "instance config applied from the ESP's /instance.ign")
+	s.powerOff(t)
+	noAlarms(t, m)
+}
+
 // A temporary Debian at a provider that takes no images: its disk becomes the image,
 // to the last bit, and it is switched off.
 func TestReplaceDebian(t *testing.T) {
 	turn(t, image(t), 1)
 	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
-	server := newDebian(t, system)
+	server := newDebian(t, system, "/dev/vda")
 	m := server.boot(t, lab, id, nil)
 	client := m.loginToDebian(t, server.target(lab))
 	f, err := os.Open(b.Image)
@@ -227,6 +275,7 @@ func (c *breakingConn) Write(p []byte) (int, error) {
 // swap, and something in an old file system of the name that an Ingot looks for.
 type debian struct {
 	disk, small    string // files of the disks
+	device         string // that the first is on the machine
 	kernel, initrd string
 	login          ssh.Signer
 	hostKey        string // fingerprint
@@ -240,7 +289,7 @@ const (
 	oldVar      = oldSwap + 256<<20
 )
 
-func newDebian(t *testing.T, system images.Stock) debian {
+func newDebian(t *testing.T, system images.Stock, device string) debian {
 	t.Helper()
 	for _, program := range []string{"sgdisk", "mkswap", "dd"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -248,7 +297,7 @@ func newDebian(t *testing.T, system images.Stock) debian {
 		}
 	}
 	dir := t.TempDir()
-	d := debian{disk: filepath.Join(dir, "disk.raw"), small: filepath.Join(dir, "small.raw"), kernel: system.Kernel, initrd: system.Initrd}
+	d := debian{disk: filepath.Join(dir, "disk.raw"), small: filepath.Join(dir, "small.raw"), device: device, kernel: system.Kernel, initrd: system.Initrd}
 	shell(t, "truncate", "--size=1G", d.small)
 	root := filepath.Join(dir, "root.raw")
 	shell(t, "cp", "--sparse=always", system.Disk, root)
@@ -288,7 +337,7 @@ func (d *debian) prepare(t *testing.T, dir, root string) {
 	}
 	for name, content := range map[string]string{
 		"authorized_keys": authorizedKey(d.login) + "\n", "ssh_host_ed25519_key": string(pem.EncodeToMemory(block)),
-		"fstab": "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap noauto 0 0\n",
+		"fstab": fmt.Sprintf("%[1]s1 / ext4 defaults 0 1\n%[1]s2 none swap noauto 0 0\n", d.device),
 		"commands": "mkdir /root/.ssh\ncd /root/.ssh\nwrite authorized_keys authorized_keys\n" +
 			"cd /etc/ssh\nwrite ssh_host_ed25519_key ssh_host_ed25519_key\ncd /etc\nrm fstab\nwrite fstab fstab\n",
 	} {
@@ -303,14 +352,18 @@ func (d *debian) prepare(t *testing.T, dir, root string) {
 	}
 }
 
-// boot powers the server on. The kernel is loaded as its boot loader would, and a
-// restart ends the machine.
+// boot powers the server on. A restart ends the machine.
 func (d debian) boot(t *testing.T, lab *Lab, id Identity, after *Booted) *Booted {
 	t.Helper()
 	return boot(t, lab, id, BootOptions{
 		Image: d.disk, DiskBytes: serverBytes, After: after, Disks: []vm.ExtraDisk{{Path: d.small, Overlay: true}},
-		Kernel: &vm.Kernel{Image: d.kernel, Initrd: d.initrd, Arguments: "root=/dev/vda1 rw console=ttyS0 cloud-init=disabled"},
+		Kernel: d.boots(),
 	})
+}
+
+// boots is what its boot loader would load.
+func (d debian) boots() *vm.Kernel {
+	return &vm.Kernel{Image: d.kernel, Initrd: d.initrd, Arguments: "root=" + d.device + "1 rw console=ttyS0 cloud-init=disabled"}
 }
 
 // target is the server on the simulated internet.
