@@ -35,6 +35,7 @@ const everything = "../../config/testdata/complete"
 
 // Options promise something, too, and the same assay proves it.
 func TestEveryOption(t *testing.T) {
+	turn(t, image(t), 0)
 	passes(t, buildEverything(t, "pages"))
 }
 
@@ -42,6 +43,7 @@ func TestEveryOption(t *testing.T) {
 // wherever it can from its first moment on. The server is the same in all else, so
 // that most of the build is shared.
 func TestLeak(t *testing.T) {
+	turn(t, image(t), 1)
 	cannotLeak(t, buildEverything(t, "leak",
 		"profiles: [web]", "profiles: [leak]", "services: [pages]", "services: [leak]",
 		"{image: localhost/pages, archive: pages}", "{image: localhost/leak, archive: leak}",
