@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
 
@@ -42,8 +43,7 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 			return err
 		}
 	}
-	_, err = p.on(ctx, b.ID)
-	return err
+	return p.onWithState(ctx, b)
 }
 
 // isAway reports whether an address is not where it shall be.
@@ -72,6 +72,14 @@ func (p *Provider) planMove(ctx context.Context, from, to *hcloud.Server) ([]*hc
 	})
 	if !slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool { return ip.AssigneeID == from.ID || ip.Labels[labelMove] == move }) {
 		return nil, fault.Input(fmt.Errorf("the server %s has no address to give", from.Name))
+	}
+	// Whoever failed to take an older server's address may ask to give it back, and that
+	// one has it.
+	if isOlder(to, from) && !slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool {
+		of := ip.Labels[labelMove]
+		return of == move || of == back || ip.AssigneeID == to.ID && strings.HasPrefix(of, number(to.ID)+"-")
+	}) {
+		return nil, nil
 	}
 	for i, ip := range all {
 		if ip.Labels[labelMove] == move {

@@ -16,7 +16,7 @@ func TestForeignClient(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no hcloud; apt-get install hcloud-cli")
 	}
-	b := newBench(t)
+	b := withState(t)
 	image, err := b.Upload(t.Context(), upload(disk(t), b.begin(t)))
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +56,16 @@ func TestForeignClient(t *testing.T) {
 	ask("image", &images, "--selector", providers.LabelImage)
 	if len(images) != 1 || images[0].Description != image.Name || images[0].Labels[providers.LabelVerdict] != "f00d" {
 		t.Errorf("the images are %+v", images)
+	}
+	var volumes []struct {
+		Size   int
+		Server json.Number
+		Format *string
+		Labels map[string]string
+	}
+	ask("volume", &volumes, "--selector", providers.LabelServer+"="+server.Name)
+	if len(volumes) != 1 || volumes[0].Size != 10 || volumes[0].Server.String() != server.ID || volumes[0].Labels[labelState] != server.Labels[providers.LabelID] {
+		t.Errorf("the volumes are %+v", volumes)
 	}
 	var walls []struct {
 		Name  string

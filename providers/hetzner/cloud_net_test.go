@@ -54,7 +54,7 @@ func (c *cloud) apply(f, s obj) obj {
 	return a
 }
 
-func isAt(s obj) func(any) bool {
+func appliesTo(s obj) func(any) bool {
 	return func(at any) bool { return n(at.(obj)["server"].(obj)["id"]) == id(s) }
 }
 
@@ -68,17 +68,17 @@ func (c *cloud) firewallAction(w http.ResponseWriter, r *http.Request) {
 	case "apply_to_resources":
 		for _, at := range list(in["apply_to"]) {
 			s := c.byRef("servers", at.(obj)["server"].(obj)["id"])
-			refuseIf(slices.ContainsFunc(list(f["applied_to"]), isAt(s)), 422, "firewall_already_applied")
+			refuseIf(slices.ContainsFunc(list(f["applied_to"]), appliesTo(s)), 422, "firewall_already_applied")
 			actions = append(actions, c.apply(f, s))
 		}
 	case "remove_from_resources":
 		for _, at := range list(in["remove_from"]) {
 			s := c.byRef("servers", at.(obj)["server"].(obj)["id"])
-			refuseIf(!slices.ContainsFunc(list(f["applied_to"]), isAt(s)), 404, "firewall_resource_not_found")
+			refuseIf(!slices.ContainsFunc(list(f["applied_to"]), appliesTo(s)), 404, "firewall_resource_not_found")
 			if walls := c.shown("servers", s)["public_net"].(obj)["firewalls"]; len(list(walls)) < 2 {
 				c.t.Errorf("the server %s is left without a firewall", s["name"])
 			}
-			actions = append(actions, c.act("remove_firewall", func() { f["applied_to"] = slices.DeleteFunc(list(f["applied_to"]), isAt(s)) }, "firewall", id(f)))
+			actions = append(actions, c.act("remove_firewall", func() { f["applied_to"] = slices.DeleteFunc(list(f["applied_to"]), appliesTo(s)) }, "firewall", id(f)))
 		}
 	}
 	answer(w, 201, obj{"actions": actions})
@@ -88,10 +88,72 @@ func (c *cloud) firewallAction(w http.ResponseWriter, r *http.Request) {
 func (c *cloud) newVolume(name string, server any, labels obj) obj {
 	v := obj{
 		"id": c.number(), "name": name, "server": server, "labels": labels, "size": 10, "status": "available", "created": created, "format": nil,
-		"linux_device": "/dev/disk/by-id/x", "location": falkenstein, "protection": obj{"delete": false},
+		"location": falkenstein, "protection": obj{"delete": false},
 	}
+	v["linux_device"] = deviceName(id(v))
 	c.kinds["volumes"] = append(c.kinds["volumes"], v)
 	return v
+}
+
+func (c *cloud) createVolume(w http.ResponseWriter, r *http.Request) {
+	in := read(r)
+	c.unique("volumes", in["name"])
+	location := c.byRef("locations", in["location"])
+	refuseIf(n(in["size"]) < 10 || n(in["size"]) > 10240, 422, "invalid_input")
+	refuseIf(c.maxVolumes > 0 && len(c.kinds["volumes"]) >= c.maxVolumes, 403, "resource_limit_exceeded")
+	v := c.newVolume(in["name"].(string), nil, labelsIn(in))
+	v["size"], v["status"], v["format"], v["location"] = in["size"], "creating", in["format"], location
+	if c.device != "" {
+		v["linux_device"] = c.device
+	}
+	action := c.act("create_volume", func() { v["status"] = "available" }, "volume", id(v))
+	answer(w, 201, obj{"volume": c.shown("volumes", v), "action": action, "next_actions": []any{}})
+}
+
+// attached are the volumes of a server.
+func (c *cloud) attached(s obj) []obj {
+	var list []obj
+	for _, v := range c.kinds["volumes"] {
+		if v["server"] != nil && n(v["server"]) == id(s) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// fileSystem is the label of what is on a volume.
+func (c *cloud) fileSystem(v obj) string {
+	if label, ok := v["_label"].(string); ok {
+		return label
+	}
+	return c.lab.fileSystem(id(v))
+}
+
+// startsOurs is the start of a machine of ours: docs/image.md. At its first boot it
+// takes the volume that there is, or makes one on its own disk, and there must be only
+// one ever after.
+func (c *cloud) startsOurs(s obj) {
+	volumes := 0
+	for _, v := range c.attached(s) {
+		if got := c.fileSystem(v); got != "ingot-var" {
+			c.t.Errorf("the server %s starts with a volume whose label is %q", s["name"], got)
+		}
+		volumes++
+	}
+	if s["_state"] == nil {
+		s["_state"] = "its own"
+		if volumes > 0 {
+			s["_state"] = "a volume"
+		}
+	}
+	if want := map[any]int{"its own": 0, "a volume": 1}[s["_state"]]; volumes != want {
+		c.t.Errorf("the server %s, whose state is on %s, starts with %d volumes", s["name"], s["_state"], volumes)
+	}
+}
+
+func isStock(s obj) bool {
+	image, _ := s["image"].(obj)
+	return image["type"] == "system"
 }
 
 func (c *cloud) volumeAction(w http.ResponseWriter, r *http.Request) {
@@ -104,10 +166,17 @@ func (c *cloud) volumeAction(w http.ResponseWriter, r *http.Request) {
 		if s["status"] != "off" {
 			c.t.Errorf("a volume is attached to a server that is %s", s["status"])
 		}
+		if !isStock(s) && len(c.attached(s)) > 0 {
+			c.t.Errorf("the server %s gets a second volume", s["name"])
+		}
+		if in["automount"] != false {
+			c.t.Error("a volume would be mounted")
+		}
+		refuseIf(fmt.Sprint(v["location"].(obj)["name"]) != fmt.Sprint(s["location"].(obj)["name"]), 422, "invalid_input")
 		action = c.act("attach_volume", func() { v["server"] = s["id"] }, "volume", id(v), "server", id(s))
 	case "detach":
 		refuseIf(v["server"] == nil, 422, "invalid_input")
-		if s := c.find("servers", n(v["server"])); s["status"] != "off" {
+		if s := c.find("servers", n(v["server"])); s["status"] != "off" && !isStock(s) {
 			c.t.Errorf("a volume is taken from a server that is %s", s["status"])
 		}
 		action = c.act("detach_volume", func() { v["server"] = nil }, "volume", id(v))

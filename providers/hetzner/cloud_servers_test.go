@@ -11,6 +11,8 @@ import (
 
 var falkenstein = obj{"id": 1, "name": "fsn1", "description": "Falkenstein DC Park 1", "country": "DE", "city": "Falkenstein", "latitude": 50.47, "longitude": 12.37, "network_zone": "eu-central"}
 
+var nuremberg = obj{"id": 2, "name": "nbg1", "description": "Nuremberg DC Park 1", "country": "DE", "city": "Nuremberg", "latitude": 49.45, "longitude": 11.08, "network_zone": "eu-central"}
+
 var datacenter = obj{
 	"id": 1, "name": "fsn1-dc8", "description": "", "location": falkenstein,
 	"server_types": obj{"available": []any{}, "available_for_migration": []any{}, "supported": []any{}},
@@ -18,12 +20,14 @@ var datacenter = obj{
 
 // stock is what every project has.
 func (c *cloud) stock() {
-	c.kinds["locations"] = []obj{falkenstein}
+	c.kinds["locations"] = []obj{falkenstein, nuremberg}
 	price := func(hour string) []any {
 		p := obj{"net": hour, "gross": hour}
 		return []any{obj{"location": "fsn1", "price_hourly": p, "price_monthly": p, "price_per_tb_traffic": p, "included_traffic": 1}}
 	}
-	here := func(old any) []any { return []any{obj{"id": 1, "name": "fsn1", "deprecation": old}} }
+	here := func(old any) []any {
+		return []any{obj{"id": 1, "name": "fsn1", "deprecation": old}, obj{"id": 2, "name": "nbg1", "deprecation": old}}
+	}
 	gone := obj{"announced": created, "unavailable_after": created}
 	for _, t := range []struct {
 		name, arch, hour string
@@ -74,9 +78,10 @@ func (c *cloud) createServer(w http.ResponseWriter, r *http.Request) {
 	in := read(r)
 	c.unique("servers", in["name"])
 	image, kind := c.byRef("images", in["image"]), c.byRef("server_types", in["server_type"])
-	c.byRef("locations", in["location"])
+	location := c.byRef("locations", in["location"])
 	refuseIf(image["status"] != "available" || n(image["disk_size"]) > n(kind["disk"]), 422, "invalid_input")
 	s := c.newServer(in["name"], "initializing", labelsIn(in))
+	s["location"] = location
 	s["image"], s["server_type"], s["primary_disk_size"], s["_user_data"] = c.shown("images", image), kind, kind["disk"], in["user_data"]
 	var keys []any
 	for _, ref := range list(in["ssh_keys"]) {
@@ -151,10 +156,8 @@ func (c *cloud) joinServer(s obj) {
 	}
 	net["firewalls"] = walls
 	volumes := []any{}
-	for _, v := range c.kinds["volumes"] {
-		if v["server"] != nil && n(v["server"]) == id(s) {
-			volumes = append(volumes, v["id"])
-		}
+	for _, v := range c.attached(s) {
+		volumes = append(volumes, v["id"])
 	}
 	s["public_net"], s["volumes"] = net, volumes
 }
@@ -167,8 +170,13 @@ func (c *cloud) boot(s obj) {
 		}
 	}
 	s["status"] = "running"
-	if image, _ := s["image"].(obj); image["type"] != "system" {
+	if !isStock(s) {
+		c.startsOurs(s)
 		return
+	}
+	volumes := []int64{}
+	for _, v := range c.attached(s) {
+		volumes = append(volumes, id(v))
 	}
 	for _, ip := range c.kinds["primary_ips"] {
 		if ip["type"] == "ipv4" && n(ip["assignee_id"]) == id(s) {
@@ -176,7 +184,7 @@ func (c *cloud) boot(s obj) {
 			for _, k := range list(s["_keys"]) {
 				keys = append(keys, k.(string))
 			}
-			c.lab.boot(id(s), ip["ip"].(string), fmt.Sprint(s["_user_data"]), keys)
+			c.lab.boot(id(s), ip["ip"].(string), fmt.Sprint(s["_user_data"]), keys, volumes)
 		}
 	}
 }
@@ -224,10 +232,8 @@ func (c *cloud) deleteServer(w http.ResponseWriter, r *http.Request) {
 		for _, f := range c.kinds["firewalls"] {
 			f["applied_to"] = slices.DeleteFunc(list(f["applied_to"]), func(at any) bool { return n(at.(obj)["server"].(obj)["id"]) == id(s) })
 		}
-		for _, v := range c.kinds["volumes"] {
-			if v["server"] != nil && n(v["server"]) == id(s) {
-				v["server"] = nil
-			}
+		for _, v := range c.attached(s) {
+			v["server"] = nil
 		}
 	}, "server", id(s))
 	answer(w, 200, obj{"action": action})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -27,8 +28,13 @@ type cloud struct {
 	patient int // how many requests an action takes
 	perPage int // what a page holds at most
 	past    bool
-	mux     *http.ServeMux
-	lab     *lab
+	// maxVolumes is the project's limit, 0 is none.
+	maxVolumes int
+	// then is called once, when the next request is handled.
+	then   atomic.Pointer[func()]
+	device string // of volumes, other than theirs
+	mux    *http.ServeMux
+	lab    *lab
 }
 
 // running is an action that is not done.
@@ -84,6 +90,9 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if r.Header.Get("Authorization") != "Bearer "+c.token {
 		panic(apiError{401, "unauthorized"})
+	}
+	if then := c.then.Swap(nil); then != nil {
+		defer (*then)()
 	}
 	if !c.past {
 		c.tick()
@@ -338,6 +347,7 @@ func (c *cloud) routes() {
 		"POST /firewalls":                         c.createFirewall,
 		"POST /firewalls/{id}/actions/{action}":   c.firewallAction,
 		"POST /ssh_keys":                          c.createKey,
+		"POST /volumes":                           c.createVolume,
 		"POST /volumes/{id}/actions/{action}":     c.volumeAction,
 		"POST /primary_ips/{id}/actions/{action}": c.addressAction,
 		"DELETE /ssh_keys/{id}":                   c.remove("ssh_keys", nil),

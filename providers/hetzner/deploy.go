@@ -57,16 +57,22 @@ func (p *Provider) Deploy(ctx context.Context, m providers.Machine) (providers.S
 		return providers.Server{}, err
 	}
 	opts.Firewalls = []*hcloud.ServerCreateFirewall{{Firewall: hcloud.Firewall{ID: wall.ID}}}
-	server, err := p.newRunning(ctx, m.Journal, opts)
+	// What may fail and costs less than the server comes before it.
+	state, err := p.ensureState(ctx, m, id, opts.Location.Name)
+	if err != nil {
+		return providers.Server{}, err
+	}
+	server, err := p.newRunning(ctx, m.Journal, opts, state)
 	if err != nil {
 		return providers.Server{}, err
 	}
 	return toServer(server), nil
 }
 
-// newRunning makes a server, waits until its firewall is in force, and starts it then:
-// the API would start it and apply the firewall side by side.
-func (p *Provider) newRunning(ctx context.Context, e *providers.Entry, opts hcloud.ServerCreateOpts) (*hcloud.Server, error) {
+// newRunning makes a server, waits until its firewall is in force and its volume is
+// there, if it has one, and starts it then: the API would do all of that side by side,
+// and a machine of ours that finds no state makes some on its own disk.
+func (p *Provider) newRunning(ctx context.Context, e *providers.Entry, opts hcloud.ServerCreateOpts, v *hcloud.Volume) (*hcloud.Server, error) {
 	no := false
 	opts.StartAfterCreate = &no
 	look := func() (*hcloud.Server, bool, error) {
@@ -87,6 +93,11 @@ func (p *Provider) newRunning(ctx context.Context, e *providers.Entry, opts hclo
 	}
 	for _, f := range opts.Firewalls {
 		if err := p.awaitFirewall(ctx, server.ID, f.Firewall.ID); err != nil {
+			return nil, err
+		}
+	}
+	if v != nil {
+		if err := p.place(ctx, v, server); err != nil {
 			return nil, err
 		}
 	}

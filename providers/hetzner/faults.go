@@ -84,6 +84,8 @@ func explain(what string, err error) error {
 		return advise("it is protected in the console")
 	case hcloud.ErrorCodeResourceUnavailable, hcloud.ErrorCodePlacementError:
 		return fault.Provider(fmt.Errorf("%w; it is sold out there now: choose another size or location", wrapped))
+	case hcloud.ErrorCodeNoSpaceLeftInLocation:
+		return fault.Provider(fmt.Errorf("%w; there is no room for volumes there now: choose another location", wrapped))
 	case hcloud.ErrorCodeInvalidInput, hcloud.ErrorCodeInvalidServerType, hcloud.ErrorCodeJSONError, hcloud.ErrorUnsupportedError,
 		hcloud.ErrorCodeNotFound, hcloud.ErrorCodeFirewallManagedByLabelSelector, hcloud.ErrorCodePrivateNetOnlyServer:
 		return fault.Input(wrapped)

@@ -2,7 +2,8 @@
 //
 // There is no upload of images here: a snapshot of a server's disk is the only image
 // of one's own. So an image is written to the disk of a temporary server, which is
-// then kept as a snapshot (upload.go). What is checked is the contract with the
+// then kept as a snapshot (upload.go). Another one makes the file system of a volume for
+// the state (state.go). What is checked is the contract with the
 // published document of the API and with the SDK; nothing here has run against the
 // service itself.
 //
@@ -50,6 +51,10 @@ type Options struct {
 	Account string
 	// Location is a place by its name, empty for [DefaultLocation].
 	Location string
+	// State is the size of the volume for the state that a server is deployed with, in
+	// GiB, which is what the API means by GB: 0 is none, and the state is on the
+	// server's own disk then and cannot move.
+	State int
 	// Writer is how an upload gets onto a disk.
 	Writer Writer
 	// Say is told of pauses and steps; nil is nobody.
@@ -79,6 +84,9 @@ var (
 func New(o Options) (*Provider, error) {
 	if o.Token.IsZero() {
 		return nil, fault.Input(errors.New("there is no token for Hetzner Cloud: make one with the right to write in the project's console, under Security"))
+	}
+	if o.State != 0 && (o.State < minState || o.State > maxState) {
+		return nil, fault.Input(fmt.Errorf("a volume for the state has %d to %d GiB at Hetzner, and not %d", minState, maxState, o.State))
 	}
 	if o.Location == "" {
 		o.Location = DefaultLocation

@@ -20,6 +20,11 @@ func works(t *testing.T, b *bench) map[string]func(context.Context, *providers.E
 			_, err := b.Upload(ctx, upload(disk(t), e))
 			return err
 		},
+		"deploy with state": func(ctx context.Context, e *providers.Entry) error {
+			b.opts.State = 10
+			_, err := b.Deploy(ctx, machine(image, e))
+			return err
+		},
 		"deploy": func(ctx context.Context, e *providers.Entry) error {
 			_, err := b.Deploy(ctx, machine(image, e))
 			return err
@@ -27,11 +32,22 @@ func works(t *testing.T, b *bench) map[string]func(context.Context, *providers.E
 	}
 }
 
+// endAt ends the work at a request, and the service with it: when the request was
+// handled, if it is, so that nobody looks meanwhile.
+func (b *bench) endAt(n int, f fake.Fault, kill func()) {
+	f.Skip, f.Hook = n, kill
+	if f.Lost {
+		f.Hook = func() { b.cloud.then.Store(&kill) }
+	}
+	b.api.Calm()
+	b.api.Plan(f, fake.Fault{Skip: n, Times: fake.Always, Refused: true})
+}
+
 // Whoever is ended at a request, before or after it was done, leaves nothing that is
 // not found by the journal, and what others have stays.
 func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
-	for _, work := range []string{"upload", "deploy"} {
+	for _, work := range []string{"upload", "deploy", "deploy with state"} {
 		for when, fault := range map[string]fake.Fault{"before": {Refused: true}, "after": {Lost: true}} {
 			t.Run(work+" "+when, func(t *testing.T) {
 				t.Parallel()
@@ -45,10 +61,8 @@ func TestKilledAnywhere(t *testing.T) {
 				}
 				for n := 0; ; n += step {
 					ctx, kill := context.WithCancel(t.Context())
-					fault.Skip, fault.Hook = n, kill
-					b.api.Calm()
 					b.api.Forget()
-					b.api.Plan(fault, fake.Fault{Skip: n, Times: fake.Always, Refused: true})
+					b.endAt(n, fault, kill)
 					e := b.begin(t)
 					err := do(ctx, e)
 					kill()

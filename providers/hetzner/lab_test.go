@@ -19,7 +19,7 @@ import (
 )
 
 // lab is where the machines of a cloud are: each is an sshd of Debian's on an address
-// of its own on loopback, and a file for a disk.
+// of its own on loopback, a file for a disk, and a loop device for each volume.
 type lab struct {
 	t    *testing.T
 	dir  string
@@ -28,6 +28,8 @@ type lab struct {
 	mock bool
 	// otherHost gives them another host key than their user-data says.
 	otherHost bool
+	// broken has the mock make no file system.
+	broken bool
 
 	mu       sync.Mutex
 	machines map[int64]func() // end them
@@ -60,7 +62,7 @@ func (b *lab) address() string {
 
 // boot starts a machine as cloud-init would: it has the host key that its user-data
 // gives it, and lets in those whose keys the project gives it.
-func (b *lab) boot(id int64, address, userData string, keys []string) {
+func (b *lab) boot(id int64, address, userData string, keys []string, volumes []int64) {
 	var config struct {
 		Keys struct {
 			Private string `yaml:"ed25519_private"`
@@ -79,7 +81,7 @@ func (b *lab) boot(id int64, address, userData string, keys []string) {
 	if b.mock {
 		b.machines[id] = b.bootMock(id, address, private, keys)
 	} else {
-		b.machines[id] = b.bootReal(id, address, private, keys)
+		b.machines[id] = b.bootReal(id, address, private, keys, volumes)
 	}
 }
 
@@ -95,8 +97,8 @@ func strangersKey(t *testing.T) string {
 	return string(pem.EncodeToMemory(block))
 }
 
-// bootReal starts sshd.
-func (b *lab) bootReal(id int64, address, private string, keys []string) (end func()) {
+// bootReal starts sshd, in a mount namespace whose /dev has the volumes.
+func (b *lab) bootReal(id int64, address, private string, keys []string, volumes []int64) (end func()) {
 	write := func(name, text string) string {
 		file := b.file(id, name)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -120,7 +122,18 @@ SetEnv DISK=%s OFF=%s
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		b.t.Error(err)
 	}
-	m := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", settings)
+	args := []string{"--mount", "--propagation", "private", "sh", "-euc", devices + "exec /usr/sbin/sshd -D -e -f \"$0\"", settings}
+	loops := []string{}
+	for _, v := range volumes {
+		loop, err := b.loop(v)
+		if err != nil {
+			b.t.Errorf("a loop device for a volume: %v", err)
+			return func() {}
+		}
+		loops = append(loops, loop)
+		args = append(args, loop, filepath.Base(deviceName(v)))
+	}
+	m := exec.Command("unshare", args...)
 	log, err := os.Create(b.file(id, "log"))
 	if err != nil {
 		b.t.Error(err)
@@ -135,7 +148,61 @@ SetEnv DISK=%s OFF=%s
 	return func() {
 		_ = m.Process.Kill()
 		_ = m.Wait()
+		for _, loop := range loops {
+			if out, err := exec.Command("losetup", "--detach", loop).CombinedOutput(); err != nil {
+				b.t.Errorf("losetup --detach %s: %v: %s", loop, err, out)
+			}
+		}
 	}
+}
+
+// devices makes a /dev in which loop devices have the names of volumes; each comes with
+// its name.
+const devices = `
+dev=$(mktemp -d)
+mount -t tmpfs tmpfs "$dev"
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$dev"
+mkdir -p "$dev/disk/by-id"
+while [ $# -gt 0 ]; do
+	cp -a "$1" "$dev"
+	ln -s "../../$(basename "$1")" "$dev/disk/by-id/$2"
+	shift 2
+done
+mount --bind "$dev" /dev
+umount "$dev"
+rmdir "$dev"
+`
+
+// deviceName is where a volume is on a server.
+func deviceName(volume int64) string { return fmt.Sprint("/dev/disk/by-id/scsi-0HC_Volume_", volume) }
+
+// loop is a device for a volume, of the smallest size that they have.
+func (b *lab) loop(volume int64) (string, error) {
+	f, err := os.Create(b.file(volume, "volume"))
+	if err == nil {
+		err = errors.Join(f.Truncate(10<<30), f.Close())
+	}
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command("losetup", "--find", "--show", f.Name()).Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// fileSystem is the label of what is on a volume, empty for nothing.
+func (b *lab) fileSystem(volume int64) string {
+	if b.mock {
+		label, err := os.ReadFile(b.file(volume, "label"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			b.t.Error(err)
+		}
+		return string(label)
+	}
+	out, err := exec.Command("blkid", "--probe", "--match-tag", "LABEL", "--output", "value", b.file(volume, "volume")).Output()
+	if err != nil && len(out) > 0 {
+		b.t.Error(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func (b *lab) file(id int64, name string) string {

@@ -7,13 +7,15 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// bootMock starts a machine that does what writer's command does, whatever it is told.
+// bootMock starts a machine that does what writer's command does, whatever it is told,
+// unless that makes a file system.
 func (b *lab) bootMock(id int64, address, private string, keys []string) (end func()) {
 	signer, err := ssh.ParsePrivateKey([]byte(private))
 	if err != nil {
@@ -64,6 +66,18 @@ func (b *lab) serve(id int64, conn net.Conn, config *ssh.ServerConfig) {
 			if r.Type != "exec" {
 				continue
 			}
+			if label, volume, ok := formats(r.Payload); ok {
+				status := byte(0)
+				if b.broken {
+					_, _ = channel.Stderr().Write([]byte("mke2fs: it is said\n"))
+					status = 1
+				} else if os.WriteFile(b.file(volume, "label"), []byte(label), 0o600) != nil {
+					status = 1
+				}
+				_, _ = channel.SendRequest("exit-status", false, []byte{0, 0, 0, status})
+				channel.Close()
+				continue
+			}
 			data, err := io.ReadAll(channel)
 			if err != nil {
 				return
@@ -77,4 +91,16 @@ func (b *lab) serve(id int64, conn net.Conn, config *ssh.ServerConfig) {
 			channel.Close()
 		}
 	}
+}
+
+// formatting is the command that makes a file system: its label and the volume's number.
+var formatting = regexp.MustCompile(`mke2fs -q -t ext4 -L (\S+) -E nodiscard /dev/disk/by-id/scsi-0HC_Volume_(\d+) `)
+
+func formats(command []byte) (label string, volume int64, ok bool) {
+	m := formatting.FindSubmatch(command)
+	if m == nil {
+		return "", 0, false
+	}
+	volume, err := strconv.ParseInt(string(m[2]), 10, 64)
+	return string(m[1]), volume, err == nil
 }

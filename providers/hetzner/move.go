@@ -1,10 +1,10 @@
 package hetzner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
@@ -19,11 +19,7 @@ func (p *Provider) pair(ctx context.Context, from, to providers.Server) (a, b *h
 		server providers.Server
 		out    **hcloud.Server
 	}{{from, &a}, {to, &b}} {
-		id, err := strconv.ParseInt(side.server.ID, 10, 64)
-		if err != nil {
-			return nil, nil, fault.Input(fmt.Errorf("%q is no number of a server here", side.server.ID))
-		}
-		if *side.out, err = p.server(ctx, id); err != nil {
+		if *side.out, err = p.serverAs(ctx, side.server); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -33,79 +29,110 @@ func (p *Provider) pair(ctx context.Context, from, to providers.Server) (a, b *h
 	return a, b, nil
 }
 
-// MoveVolume implements providers.Mover. The state volume is the one with a label of
-// Ingot's that is attached to one of the two, or has lost its server. The server that
-// gets it runs afterwards, and the other stays off.
+// serverAs reads a server as it is now.
+func (p *Provider) serverAs(ctx context.Context, s providers.Server) (*hcloud.Server, error) {
+	id, err := strconv.ParseInt(s.ID, 10, 64)
+	if err != nil {
+		return nil, fault.Input(fmt.Errorf("%q is no number of a server here", s.ID))
+	}
+	return p.server(ctx, id)
+}
+
+// StateSize implements providers.Mover.
+func (p *Provider) StateSize(ctx context.Context, server providers.Server) (int, error) {
+	s, err := p.serverAs(ctx, server)
+	if err != nil {
+		return 0, err
+	}
+	v, err := p.stateOf(ctx, s)
+	switch {
+	case err != nil || v == nil:
+		return 0, err
+	case !isAt(v, s):
+		return 0, elsewhere(v)
+	}
+	return v.Size, nil
+}
+
+// isOlder reports whether a server was made before another.
+func isOlder(a, b *hcloud.Server) bool {
+	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) < 0
+}
+
+// MoveVolume implements providers.Mover: the servers exchange the volumes with their
+// state, so that neither is ever started without one, and would make another on its
+// own disk (docs/image.md: "There must be only one"). The one that gets the state runs
+// afterwards, and the other stays off.
+//
+// The same again changes nothing more, and the move the other way brings all back, of a
+// move that is done and of one that was ended at any moment: before its first change
+// there is nothing to bring back.
 func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) error {
 	a, b, err := p.pair(ctx, from, to)
 	if err != nil {
 		return err
 	}
-	volume, err := p.stateVolume(ctx, a, b)
+	e, err := p.planExchange(ctx, a, b)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(p.off(ctx, a.ID), p.off(ctx, b.ID)); err != nil {
+	if err := p.off(ctx, a.ID); err != nil {
 		return err
 	}
-	var last error
-	for n := range goneLooks {
-		at := int64(0)
-		if volume.Server != nil {
-			at = volume.Server.ID
-		}
-		switch at {
-		case b.ID:
-			_, err := p.on(ctx, b.ID)
-			return err
-		case 0:
-			last = p.act(ctx, "attach the volume "+volume.Name, func() (*hcloud.Action, *hcloud.Response, error) { return p.client.Volume.Attach(ctx, volume, b) })
-		default:
-			last = p.act(ctx, "detach the volume "+volume.Name, func() (*hcloud.Action, *hcloud.Response, error) { return p.client.Volume.Detach(ctx, volume) })
-		}
-		// What was read may have been late.
-		if last != nil && !isLost(last) && !hcloud.IsError(last, hcloud.ErrorCodeVolumeAlreadyAttached, hcloud.ErrorCodeServerAlreadyAttached) && n > looks {
-			return last
-		}
-		if err := p.pause(ctx, n); err != nil {
-			return err
-		}
-		id := volume.ID
-		err := p.call(ctx, "read the volume "+volume.Name, func() error {
-			now, _, err := p.client.Volume.GetByID(ctx, id)
-			if now != nil {
-				volume = now
-			}
-			return err
-		})
-		if err != nil {
+	if e != nil {
+		if err := p.exchange(ctx, e); err != nil {
 			return err
 		}
 	}
-	return fault.Provider(errors.Join(fmt.Errorf("the volume %s does not get from the server %s to %s", volume.Name, a.Name, b.Name), last))
+	_, err = p.on(ctx, b.ID)
+	return err
 }
 
-// stateVolume is the volume that moves.
-func (p *Provider) stateVolume(ctx context.Context, a, b *hcloud.Server) (*hcloud.Volume, error) {
-	var all []*hcloud.Volume
-	err := p.call(ctx, "list the volumes", func() (err error) {
-		all, err = p.client.Volume.AllWithOpts(ctx, hcloud.VolumeListOpts{ListOpts: hcloud.ListOpts{LabelSelector: providers.LabelServer}})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(v *hcloud.Volume) bool {
-		if v.Server != nil {
-			return v.Server.ID != a.ID && v.Server.ID != b.ID
+// exchange is two servers and where their volumes go: the state to the second, and in
+// exchange the second's to the first.
+type exchange struct {
+	from, to     *hcloud.Server
+	moved, given *hcloud.Volume
+}
+
+// exchange does what is not done yet. Whose the volumes are, their labels say, and those
+// change last: until then, whoever destroys the new server keeps the state. The moved
+// one's comes first: meanwhile both go with the new server, and none with the old one.
+func (p *Provider) exchange(ctx context.Context, e *exchange) error {
+	if !isAt(e.moved, e.to) || !isAt(e.given, e.from) {
+		if err := p.off(ctx, e.to.ID); err != nil {
+			return err
 		}
-		return v.Labels[providers.LabelServer] != a.Name && v.Labels[providers.LabelServer] != b.Name
-	})
-	switch {
-	case len(all) == 0:
-		return nil, fault.Input(fmt.Errorf("the state of %s is on its own disk, not on a volume with the label %s: %w", a.Name, providers.LabelServer, providers.ErrUnsupported))
-	case len(all) > 1:
-		return nil, fault.Input(fmt.Errorf("%d volumes with the label %s are at the servers %s and %s, and it must be one: the state volume", len(all), providers.LabelServer, a.Name, b.Name))
+		// Both are taken away first: no server has two.
+		for _, step := range []struct {
+			volume *hcloud.Volume
+			at     *hcloud.Server
+		}{{e.moved, e.to}, {e.given, e.from}} {
+			if isAt(step.volume, step.at) {
+				continue
+			}
+			if err := p.place(ctx, step.volume, nil); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(p.place(ctx, e.moved, e.to), p.place(ctx, e.given, e.from)); err != nil {
+			return err
+		}
 	}
-	return all[0], nil
+	if err := p.give(ctx, e.moved, e.to); err != nil {
+		return err
+	}
+	return p.give(ctx, e.given, e.from)
+}
+
+// give has a volume go with its new server when that is destroyed.
+func (p *Provider) give(ctx context.Context, v *hcloud.Volume, s *hcloud.Server) error {
+	id, name := s.Labels[providers.LabelID], s.Labels[providers.LabelServer]
+	if v.Labels[providers.LabelID] == id && v.Labels[providers.LabelServer] == name {
+		return nil
+	}
+	label := relabelled(v, providers.LabelID, id)
+	label[providers.LabelServer] = name
+	_, err := p.label(ctx, v, label)
+	return err
 }

@@ -9,36 +9,47 @@ import (
 
 	"ingot/fault"
 	"ingot/providers"
-	"ingot/providers/fake"
 )
 
-// two are servers of ours; the first has a state volume.
-func (b *bench) two() (old, replacement providers.Server) {
-	var out []providers.Server
-	for _, name := range []string{"claw-1", "claw-2"} {
-		s := b.cloud.newServer(name, "running", obj{providers.LabelServer: name})
-		out = append(out, providers.Server{ID: fmt.Sprint(id(s)), Name: name})
+// ours is a server that was deployed with a volume for its state, or without.
+func (b *bench) ours(name string, volume string) providers.Server {
+	label := obj{providers.LabelServer: name, providers.LabelID: "entryof" + strings.ReplaceAll(name, "-", "")}
+	s := b.cloud.newServer(name, "running", label)
+	s["_state"] = "its own"
+	if volume != "" {
+		s["_state"] = "a volume"
+		v := b.cloud.newVolume(volume, s["id"], obj{labelState: label[providers.LabelID], providers.LabelServer: name, providers.LabelID: label[providers.LabelID]})
+		v["_label"] = "ingot-var"
 	}
-	b.cloud.newVolume("state", b.cloud.byRef("servers", "claw-1")["id"], obj{providers.LabelServer: "claw-1"})
-	return out[0], out[1]
+	return providers.Server{ID: fmt.Sprint(id(s)), Name: name}
 }
 
-// where says who has the volume and the addresses, and who runs.
+// two are servers of ours, each with a volume.
+func (b *bench) two() (old, replacement providers.Server) {
+	return b.ours("claw-1", "state"), b.ours("claw-2", "fresh")
+}
+
+// where says who has the volumes, by place and by labels, and the addresses, and who
+// runs.
 func (b *bench) where() string {
 	var words []string
-	name := func(server any) any {
+	name := func(server any) string {
 		if s := b.cloud.find("servers", n(server)); s != nil {
-			return s["name"]
+			return s["name"].(string)
 		}
 		return "nobody"
 	}
 	for _, v := range b.cloud.kinds["volumes"] {
-		if v["name"] == "state" {
-			words = append(words, fmt.Sprint("state at ", name(v["server"])))
+		if label := v["labels"].(obj); label[labelState] != nil {
+			word := fmt.Sprint(v["name"], " at ", name(v["server"]))
+			if of := label[providers.LabelServer]; of != name(v["server"]) || label[providers.LabelID] != "entryof"+strings.ReplaceAll(of.(string), "-", "") {
+				word += fmt.Sprint(" of ", of, " ", label[providers.LabelID])
+			}
+			words = append(words, word)
 		}
 	}
 	for _, ip := range b.cloud.kinds["primary_ips"] {
-		if at := fmt.Sprint(name(ip["assignee_id"])); !strings.HasPrefix(at, "theirs") {
+		if at := name(ip["assignee_id"]); !strings.HasPrefix(at, "theirs") {
 			words = append(words, at)
 		}
 	}
@@ -51,45 +62,193 @@ func (b *bench) where() string {
 }
 
 const (
-	moved   = "state at claw-2, claw-1, claw-1, claw-2, claw-2, off, running"
-	swapped = "state at claw-2, claw-2, claw-2, claw-1, claw-1, off, running"
-	back    = "state at claw-1, claw-1, claw-1, claw-2, claw-2, running, off"
+	apart   = "state at claw-1, fresh at claw-2, claw-1, claw-1, claw-2, claw-2, running, running"
+	moved   = "state at claw-2, fresh at claw-1, claw-1, claw-1, claw-2, claw-2, off, running"
+	swapped = "state at claw-2, fresh at claw-1, claw-2, claw-2, claw-1, claw-1, off, running"
+	half    = "state at claw-2, fresh at claw-1, claw-1, claw-1, claw-2, claw-2, running, off"
+	back    = "state at claw-1, fresh at claw-2, claw-1, claw-1, claw-2, claw-2, running, off"
 )
 
 func TestMove(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	from, to := b.two()
-	for _, step := range []struct {
-		do   func() error
+	for i, step := range []struct {
+		do   func(context.Context, providers.Server, providers.Server) error
+		a, b providers.Server
 		want string
 	}{
-		{func() error { return b.MoveVolume(t.Context(), from, to) }, moved},
-		{func() error { return b.MoveVolume(t.Context(), from, to) }, moved},
-		{func() error { return b.MoveAddress(t.Context(), from, to) }, swapped},
-		{func() error { return b.MoveAddress(t.Context(), from, to) }, swapped},
+		{b.MoveVolume, from, to, moved},
+		{b.MoveVolume, from, to, moved},
+		{b.MoveAddress, from, to, swapped},
+		{b.MoveAddress, from, to, swapped},
 		// And back.
-		{func() error { return b.MoveAddress(t.Context(), to, from) }, "state at claw-2, claw-1, claw-1, claw-2, claw-2, running, off"},
-		{func() error { return b.MoveVolume(t.Context(), to, from) }, back},
+		{b.MoveAddress, to, from, half},
+		{b.MoveVolume, to, from, back},
+		{b.MoveVolume, to, from, back},
+		// And once more.
+		{b.MoveVolume, from, to, moved},
+		{b.MoveVolume, to, from, back},
 	} {
-		if err := step.do(); err != nil {
+		if err := step.do(t.Context(), step.a, step.b); err != nil {
 			t.Fatal(err)
 		}
 		if got := b.where(); got != step.want {
-			t.Fatalf("now it is %s, want %s", got, step.want)
+			t.Fatalf("after step %d it is %s, want %s", i, got, step.want)
 		}
 	}
+}
+
+// Whoever could not even begin to take something gives nothing back.
+func TestNothingToBringBack(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	from, to := b.two()
+	for _, move := range []func(context.Context, providers.Server, providers.Server) error{b.MoveAddress, b.MoveVolume} {
+		if err := move(t.Context(), to, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.where(); got != back {
+		t.Errorf("it is %s", got)
+	}
+	if b.api.Count("PUT *") > 0 {
+		t.Error("something was planned")
+	}
+}
+
+// A server that has taken over is replaced itself, and all comes back step by step or at
+// once; or the first is replaced once more.
+func TestMoveAlong(t *testing.T) {
+	t.Parallel()
+	for name, ways := range map[string][][2]int{
+		"step by step": {{0, 1}, {1, 2}, {2, 1}, {1, 0}},
+		"at once":      {{0, 1}, {1, 2}, {2, 0}},
+		"two from one": {{0, 1}, {0, 2}, {2, 0}, {1, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			first, second := b.two()
+			all, at := []providers.Server{first, second, b.ours("claw-3", "fresher")}, []string{"state", "fresh", "fresher"}
+			for _, way := range ways {
+				from, to := way[0], way[1]
+				if err := b.MoveVolume(t.Context(), all[from], all[to]); err != nil {
+					t.Fatalf("%v: %v", way, err)
+				}
+				at[from], at[to] = at[to], at[from]
+				for i, volume := range at {
+					if got := b.where(); !strings.Contains(got, fmt.Sprintf("%s at %s,", volume, all[i].Name)) {
+						t.Errorf("after %v it is %s, want %v", way, got, at)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The volume goes with its new server.
+func TestDestroyAfterMove(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	from, to := b.two()
+	if err := b.MoveVolume(t.Context(), from, to); err != nil {
+		t.Fatal(err)
+	}
+	found, err := b.Find(t.Context(), "entryofclaw1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, r := range found {
+		words = append(words, r.Kind+" "+r.Name)
+		if err := b.Delete(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := strings.Join(words, ", "); got != "server claw-1, volume fresh" {
+		t.Errorf("found %s", got)
+	}
+	if got := b.where(); got != "state at claw-2, claw-2, claw-2, running" {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestStateSize(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	from, to := b.two()
+	b.cloud.byRef("volumes", "state")["size"] = 33
+	third := b.ours("claw-3", "")
+	for _, test := range []struct {
+		server providers.Server
+		want   int
+	}{{from, 33}, {to, 10}, {third, 0}} {
+		if size, err := b.StateSize(t.Context(), test.server); size != test.want || err != nil {
+			t.Errorf("the state of %s has %d, %v", test.server.Name, size, err)
+		}
+	}
+	b.cloud.byRef("volumes", "state")["server"] = nil
+	_, err := b.StateSize(t.Context(), from)
+	wantError(t, err, fault.OfInput, "the volume state is not at its server")
+	_, err = b.StateSize(t.Context(), providers.Server{ID: "x"})
+	wantError(t, err, fault.OfInput, "no number of a server")
 }
 
 func TestMoveRefusals(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	from, to := b.two()
+	plain := b.ours("claw-3", "")
+	stranger := b.cloud.newServer("stranger", "running", obj{})
 	wantError(t, b.MoveVolume(t.Context(), from, from), fault.OfInput, "the two servers are the same")
 	wantError(t, b.MoveVolume(t.Context(), from, providers.Server{ID: "x"}), fault.OfInput, "no number of a server")
+	wantError(t, b.MoveVolume(t.Context(), from, providers.Server{ID: fmt.Sprint(id(stranger))}), fault.OfInput, "Ingot did not make it")
 	wantError(t, b.MoveAddress(t.Context(), from, providers.Server{ID: "1"}), fault.OfInput, "there is no server 1")
-	b.cloud.newVolume("second", b.cloud.byRef("servers", "claw-1")["id"], obj{providers.LabelServer: "claw-1"})
-	wantError(t, b.MoveVolume(t.Context(), from, to), fault.OfInput, "2 volumes")
+	for _, way := range [][2]providers.Server{{plain, to}, {from, plain}} {
+		err := b.MoveVolume(t.Context(), way[0], way[1])
+		wantError(t, err, fault.OfInput, "the server claw-3 keeps its state on its own disk", "deploy both servers with a volume")
+		if !errors.Is(err, providers.ErrUnsupported) {
+			t.Errorf("%v is not ErrUnsupported", err)
+		}
+	}
+	state := b.cloud.byRef("volumes", "state")
+	state["location"] = nuremberg
+	err := b.MoveVolume(t.Context(), from, to)
+	wantError(t, err, fault.OfInput, "nbg1", "fsn1", "one location")
+	if !errors.Is(err, providers.ErrUnsupported) {
+		t.Errorf("%v is not ErrUnsupported", err)
+	}
+	state["location"] = falkenstein
+	label := state["labels"].(obj)
+	for what, test := range map[string]struct {
+		server any
+		move   string
+		words  string
+	}{
+		"with a stranger":       {stranger["id"], "", "the volume state is not at its server"},
+		"of another move":       {nil, "77-" + from.ID, "ingot-move=77-" + from.ID},
+		"a move to another":     {nil, from.ID + "-77", "finish the move"},
+		"two at one":            {b.cloud.byRef("servers", "claw-2")["id"], "", "2 volumes"},
+		"away and not to bring": {nil, "", "the volume state is not at its server"},
+	} {
+		state["server"] = test.server
+		if delete(label, labelMove); test.move != "" {
+			label[labelMove] = test.move
+		}
+		way := [2]providers.Server{from, to}
+		if what == "away and not to bring" {
+			way = [2]providers.Server{to, from}
+		}
+		t.Run(what, func(t *testing.T) {
+			wantError(t, b.MoveVolume(t.Context(), way[0], way[1]), fault.OfInput, test.words)
+		})
+	}
+	delete(label, labelMove)
+	state["server"] = b.cloud.byRef("servers", "claw-1")["id"]
+	third := b.cloud.newVolume("second", state["server"], obj{labelState: "x"})
+	wantError(t, b.MoveVolume(t.Context(), from, to), fault.OfInput, "3 volumes")
+	b.cloud.drop("volumes", third)
 	for _, ip := range b.cloud.kinds["primary_ips"] {
 		if fmt.Sprint(ip["assignee_id"]) == from.ID {
 			ip["assignee_id"] = nil
@@ -98,94 +257,5 @@ func TestMoveRefusals(t *testing.T) {
 	wantError(t, b.MoveAddress(t.Context(), from, to), fault.OfInput, "claw-1 has no address to give")
 	if b.writes() != 0 {
 		t.Error("something was changed")
-	}
-}
-
-// Ended at any request, a move is finished by asking for it again.
-func TestMoveEndedAnywhere(t *testing.T) {
-	t.Parallel()
-	for when, f := range map[string]fake.Fault{"before": {Refused: true}, "after": {Lost: true}} {
-		t.Run(when, func(t *testing.T) {
-			t.Parallel()
-			step := 1
-			if testing.Short() {
-				step = 5
-			}
-			b := newBench(t)
-			b.two()
-			start := b.cloud.kinds
-			for n, ended := 0, true; ended; n += step {
-				b.cloud.reset(t, start)
-				from, to := b.cloud.server("claw-1"), b.cloud.server("claw-2")
-				ended = false
-				for _, move := range []func(context.Context) error{
-					func(ctx context.Context) error { return b.MoveVolume(ctx, from, to) },
-					func(ctx context.Context) error { return b.MoveAddress(ctx, from, to) },
-				} {
-					ctx, kill := context.WithCancel(t.Context())
-					f.Skip, f.Hook = n, kill
-					b.api.Calm()
-					b.api.Plan(f, fake.Fault{Skip: n, Times: fake.Always, Refused: true})
-					err := move(ctx)
-					kill()
-					b.api.Calm()
-					if err == nil {
-						continue
-					}
-					ended = true
-					if !errors.Is(err, context.Canceled) {
-						t.Errorf("ended at request %d: %v", n, err)
-					}
-					if err := move(t.Context()); err != nil {
-						t.Fatalf("ended at request %d, and again: %v", n, err)
-					}
-				}
-				if got := b.where(); got != swapped {
-					t.Fatalf("ended at request %d it is %s", n, got)
-				}
-				if !ended {
-					t.Logf("ended at each of %d requests", n)
-				}
-			}
-		})
-	}
-}
-
-func (c *cloud) server(name string) providers.Server {
-	return providers.Server{ID: fmt.Sprint(id(c.byRef("servers", name))), Name: name}
-}
-
-func TestMoveInBadWeather(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes ten seconds; run without -short")
-	}
-	t.Parallel()
-	b := newBench(t)
-	b.two()
-	start := b.cloud.kinds
-	for _, on := range []string{"POST /volumes/*/actions/attach", "POST /volumes/*/actions/detach", "POST /primary_ips/*/actions/unassign", "POST /primary_ips/*/actions/assign", "POST /servers/*/actions/shutdown", "POST /servers/*/actions/poweron", "PUT /primary_ips/*"} {
-		for how, f := range map[string]fake.Fault{
-			"locked": {Times: 3, Status: 423, Body: refusal("locked")}, "lost": {Lost: true}, "broken": {Status: 500, Body: refusal("server_error")},
-			"late": {Stale: true, Times: 4},
-		} {
-			t.Run(how+" at "+on, func(t *testing.T) {
-				b.cloud.reset(t, start)
-				b.api.Calm()
-				if f.On = on; f.Stale {
-					f.On, f.After = "GET *", on
-				}
-				b.api.Plan(f)
-				from, to := b.cloud.server("claw-1"), b.cloud.server("claw-2")
-				if err := b.MoveVolume(t.Context(), from, to); err != nil {
-					t.Fatal(err)
-				}
-				if err := b.MoveAddress(t.Context(), from, to); err != nil {
-					t.Fatal(err)
-				}
-				if got := b.where(); got != swapped {
-					t.Errorf("it is %s", got)
-				}
-			})
-		}
 	}
 }

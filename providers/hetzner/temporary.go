@@ -6,23 +6,25 @@ import (
 	"fmt"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
+	"golang.org/x/crypto/ssh"
 
 	"ingot/fault"
 	"ingot/providers"
 )
 
-// temporary is a server that lives for one upload, with its firewall and key.
+// temporary is a server that lives for one piece of work, with its firewall and key.
 type temporary struct {
 	*Provider
-	id, name    string
-	journal     *providers.Entry
-	login, host key
+	id, name, location string
+	why                string // it is there, for its firewall
+	journal            *providers.Entry
+	login, host        key
 }
 
-// start makes the server, smallest first: its disk is the smallest that the snapshot
-// will ever fit on.
-func (t *temporary) start(ctx context.Context, size int64) (*hcloud.Server, error) {
-	types, err := t.serverTypes(ctx, t.opts.Location, diskFor(size), smallest(t.opts.Location))
+// start makes the server, of the first type in the order of less that has a disk of so
+// many gigabytes at least, with a volume if there is one.
+func (t *temporary) start(ctx context.Context, disk float64, less func(a, b *hcloud.ServerType) int, v *hcloud.Volume) (*hcloud.Server, error) {
+	types, err := t.serverTypes(ctx, t.location, disk, less)
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +46,8 @@ func (t *temporary) start(ctx context.Context, size int64) (*hcloud.Server, erro
 	// Port 22 is open to all: this machine's address is not known here, and may be
 	// another at each connection. Only our key gets in.
 	wall, err := t.newFirewall(ctx, t.journal, t.name, label, []providers.Rule{
-		{Proto: "tcp", From: 22, To: 22, Source: anywhere4, Why: "upload of an image"},
-		{Proto: "tcp", From: 22, To: 22, Source: anywhere6, Why: "upload of an image"},
+		{Proto: "tcp", From: 22, To: 22, Source: anywhere4, Why: t.why},
+		{Proto: "tcp", From: 22, To: 22, Source: anywhere6, Why: t.why},
 	})
 	if err != nil {
 		return nil, err
@@ -58,10 +60,10 @@ func (t *temporary) start(ctx context.Context, size int64) (*hcloud.Server, erro
 	}
 	t.say("starting a temporary server")
 	return t.newRunning(ctx, t.journal, hcloud.ServerCreateOpts{
-		Name: t.name, ServerType: types[0], Image: debian, Location: &hcloud.Location{Name: t.opts.Location},
+		Name: t.name, ServerType: types[0], Image: debian, Location: &hcloud.Location{Name: t.location},
 		SSHKeys: []*hcloud.SSHKey{key}, UserData: config, Labels: label,
 		Firewalls: []*hcloud.ServerCreateFirewall{{Firewall: hcloud.Firewall{ID: wall.ID}}},
-	})
+	}, v)
 }
 
 func (t *temporary) newSSHKey(ctx context.Context, label map[string]string) (*hcloud.SSHKey, error) {
@@ -74,8 +76,8 @@ func (t *temporary) newSSHKey(ctx context.Context, label map[string]string) (*hc
 	})
 }
 
-// write has the image written by whoever knows how.
-func (t *temporary) write(ctx context.Context, s *hcloud.Server, u providers.Upload) error {
+// over has something done on the server over a connection, which ends with the context.
+func (t *temporary) over(ctx context.Context, s *hcloud.Server, what string, do func(context.Context, *ssh.Client) error) error {
 	c, err := t.connect(ctx, addresses(s), t.login, t.host)
 	if err != nil {
 		return err
@@ -83,15 +85,14 @@ func (t *temporary) write(ctx context.Context, s *hcloud.Server, u providers.Upl
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	t.say("writing the image")
-	if err := t.opts.Writer(ctx, c, u); err != nil {
+	if err := do(ctx, c); err != nil {
 		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), err)
+			return errors.Join(ctx.Err(), cause(ctx), err)
 		}
 		if fault.Of(err) == fault.Unknown {
 			err = fault.Provider(err)
 		}
-		return fmt.Errorf("write the image to the temporary server: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
+	"golang.org/x/crypto/ssh"
 
 	"ingot/fault"
 	"ingot/providers"
@@ -31,14 +32,23 @@ func (p *Provider) Upload(ctx context.Context, u providers.Upload) (image provid
 		return providers.Image{}, errors.New("nothing was given that writes an image")
 	}
 	var snapshot *hcloud.Image
-	defer func() { err = p.clear(ctx, id, snapshot, err) }()
+	defer func() {
+		err = p.clear(ctx, id, "the image is uploaded", err, func(r providers.Resource) bool {
+			return snapshot == nil || r.Kind != kindSnapshot || r.ID != number(snapshot.ID)
+		})
+	}()
 
-	t := temporary{Provider: p, id: id, name: "ingot-upload-" + id, journal: u.Journal}
-	server, err := t.start(ctx, u.Bytes)
+	t := temporary{Provider: p, id: id, name: "ingot-upload-" + id, location: p.opts.Location, why: "upload of an image", journal: u.Journal}
+	// Its disk is the smallest that the snapshot will ever fit on.
+	server, err := t.start(ctx, diskFor(u.Bytes), smallest(t.location), nil)
 	if err != nil {
 		return providers.Image{}, err
 	}
-	if err := t.write(ctx, server, u); err != nil {
+	err = t.over(ctx, server, "write the image to the temporary server", func(ctx context.Context, c *ssh.Client) error {
+		p.say("writing the image")
+		return p.opts.Writer(ctx, c, u)
+	})
+	if err != nil {
 		return providers.Image{}, err
 	}
 	p.say("waiting for the snapshot")
@@ -64,15 +74,16 @@ func (p *Provider) adopt(ctx context.Context, u providers.Upload, all map[string
 	if err := u.Journal.Creates(kindSnapshot, u.Name); err != nil {
 		return providers.Image{}, false, err
 	}
+	var labelled *hcloud.Image
 	err = p.call(ctx, "label the snapshot "+image.Description, func() (err error) {
-		image, _, err = p.client.Image.Update(ctx, image, hcloud.ImageUpdateOpts{Labels: all})
+		labelled, _, err = p.client.Image.Update(ctx, image, hcloud.ImageUpdateOpts{Labels: all})
 		return err
 	})
 	if err != nil {
 		return providers.Image{}, false, err
 	}
 	p.say("the image is there already")
-	return toImage(image), true, nil
+	return toImage(labelled), true, nil
 }
 
 // snapshots are those with a label, the oldest first, without those that cannot be
@@ -147,9 +158,9 @@ func (p *Provider) available(ctx context.Context, image *hcloud.Image) (*hcloud.
 	}
 }
 
-// clear removes what an upload has made but for its snapshot, which is nil after a
-// failure. It goes on for a while when the work was interrupted.
-func (p *Provider) clear(ctx context.Context, id string, keep *hcloud.Image, failed error) error {
+// clear removes what was made under an entry and is not needed any more, after a
+// failure or when the work is done. It goes on for a while when that was interrupted.
+func (p *Provider) clear(ctx context.Context, id, done string, failed error, unneeded func(providers.Resource) bool) error {
 	if failed != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), p.grace)
@@ -157,13 +168,12 @@ func (p *Provider) clear(ctx context.Context, id string, keep *hcloud.Image, fai
 	}
 	found, err := p.Find(ctx, id)
 	for _, r := range found {
-		if keep != nil && r.Kind == kindSnapshot && r.ID == number(keep.ID) {
-			continue
+		if unneeded(r) {
+			err = errors.Join(err, p.Delete(ctx, r))
 		}
-		err = errors.Join(err, p.Delete(ctx, r))
 	}
 	if failed == nil && err != nil {
-		return fmt.Errorf("the image is uploaded, and what was needed for that is not removed: %w; run \"ingot gc\"", err)
+		return fmt.Errorf("%s, and what was needed for that is not removed: %w; run \"ingot gc\"", done, err)
 	}
 	return failed
 }

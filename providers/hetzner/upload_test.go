@@ -90,6 +90,7 @@ func TestUploadTwice(t *testing.T) {
 	e := b.begin(t)
 	u := upload(data, e)
 	u.Labels = map[string]string{providers.LabelVerdict: "newer"}
+	b.api.Plan(fake.Fault{On: "PUT /images/*", Times: 2, Status: 423, Body: refusal("locked")})
 	second, err := b.Upload(t.Context(), u)
 	if err != nil {
 		t.Fatal(err)
@@ -142,15 +143,16 @@ func TestUploadRefusals(t *testing.T) {
 	}
 }
 
-// bad are moments that an upload and a deploy survive.
-func bad() map[string][]fake.Fault {
+// bad are moments that an upload and a deploy survive, at requests that make or change
+// something.
+func bad(at ...string) map[string][]fake.Fault {
 	conflict, locked, broken := refusal("conflict"), refusal("locked"), refusal("server_error")
 	all := map[string][]fake.Fault{
 		"too many requests":  {{On: "POST /servers", Times: 2, Status: 429, Body: refusal("rate_limit_exceeded"), Header: map[string]string{"Retry-After": "0"}}},
 		"a proxy's page":     {{On: "GET /actions/*", Status: 502, Body: "<h1>bad gateway</h1>", Proxy: true}},
 		"maintenance, asked": {{On: "POST /firewalls", Status: 503, Body: refusal("maintenance"), Header: map[string]string{"Retry-After": "0"}}},
 	}
-	for _, on := range []string{"POST /firewalls", "POST /ssh_keys", "POST /servers", "POST /servers/*/actions/poweron", "POST /servers/*/actions/create_image"} {
+	for _, on := range at {
 		all["conflict at "+on] = []fake.Fault{{On: on, Times: 3, Status: 409, Body: conflict}}
 		all["locked at "+on] = []fake.Fault{{On: on, Times: 3, Status: 423, Body: locked}}
 		all["broken at "+on] = []fake.Fault{{On: on, Status: 500, Body: broken}}
@@ -174,7 +176,7 @@ func TestUploadInBadWeather(t *testing.T) {
 	}
 	t.Parallel()
 	b := newBench(t)
-	for name, faults := range bad() {
+	for name, faults := range bad("POST /firewalls", "POST /ssh_keys", "POST /servers", "POST /servers/*/actions/poweron", "POST /servers/*/actions/create_image") {
 		t.Run(name, func(t *testing.T) {
 			data, e := disk(t), b.begin(t)
 			b.api.Calm()

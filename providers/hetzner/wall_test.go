@@ -72,6 +72,11 @@ func TestApply(t *testing.T) {
 			t.Errorf("the description is %q", text)
 		}
 	}
+	// What is asked for and is there already is not sent either: setting rules is an
+	// action, and others wait for it.
+	if err := w.Change(t.Context(), want, nil); err != nil || b.writes() != 0 {
+		t.Errorf("rules that are there are sent in %d writes, %v", b.writes(), err)
+	}
 	// Less.
 	apply(t, w, tcp(443, "the web"), false)
 	if got := b.rules("ingot-claw-1"); len(got) != 1 {
