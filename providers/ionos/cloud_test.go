@@ -27,6 +27,10 @@ type cloud struct {
 	forgetsDiscs bool
 	// forgetsRules has cards made without the rules that they were asked for with.
 	forgetsRules bool
+	// forgetsState has servers made without more than one disk.
+	forgetsState bool
+	// mistakesBoot has servers start from what is attached to them.
+	mistakesBoot bool
 	watch        func() // is called when something has changed
 
 	state   state
@@ -53,6 +57,7 @@ type boot struct {
 	rules  int
 	disc   bool // was there
 	from   string
+	state  string // the volumes for it
 }
 
 // state is all that can be read, as JSON.
@@ -281,6 +286,8 @@ func (c *cloud) volumes(w http.ResponseWriter, d *center, method string, path []
 		c.labels(w, method, "volume", path[0], path[2:], body)
 	case method == "GET":
 		c.answer(w, 200, volume)
+	case method == "PATCH":
+		c.accept(w, "PATCH volumes", idOf(d.Object), volume, func() { merge(props(volume), body) })
 	default:
 		c.accept(w, "DELETE volumes", idOf(d.Object), nil, func() {
 			d.Volumes = without(d.Volumes, path[0])

@@ -2,6 +2,7 @@ package ionos
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,6 +31,10 @@ func (c *cloud) centers(w http.ResponseWriter, method string, path []string, bod
 	d := c.state.Centers[at]
 	if len(path) == 1 {
 		if method == "GET" {
+			busy := slices.ContainsFunc(slices.Collect(maps.Values(c.waiting)), func(q *waiting) bool { return q.dc == path[0] })
+			if setState(d.Object, "AVAILABLE"); busy {
+				setState(d.Object, "BUSY")
+			}
 			c.answer(w, 200, d.Object)
 			return
 		}
@@ -84,6 +89,18 @@ func (c *cloud) lans(w http.ResponseWriter, d *center, method string, path []str
 
 // labels makes and changes those of a resource; they are there at once.
 func (c *cloud) labels(w http.ResponseWriter, method, kind, id string, path []string, body object) {
+	if method == "DELETE" {
+		before := len(c.state.Labels)
+		c.state.Labels = slices.DeleteFunc(c.state.Labels, func(l object) bool {
+			return props(l)["resourceId"] == id && props(l)["key"] == path[0]
+		})
+		if len(c.state.Labels) == before {
+			c.missing(w)
+			return
+		}
+		c.answer(w, 200, nil)
+		return
+	}
 	p := props(body)
 	at := slices.IndexFunc(c.state.Labels, func(l object) bool {
 		return props(l)["resourceId"] == id && props(l)["key"] == p["key"]

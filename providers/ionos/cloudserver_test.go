@@ -29,6 +29,10 @@ func (c *cloud) servers(w http.ResponseWriter, d *center, method string, path []
 			c.list(w, all)
 			return
 		}
+		if !bootable(items(body, "volumes")) {
+			c.say(w, 422, "All volumes beside the one with the boot order PRIMARY must have NONE")
+			return
+		}
 		m := c.assemble(d, body)
 		c.accept(w, "POST servers", dc, m.Object, func() { c.provision(d, m) })
 		if c.fail["POST servers"] != "" {
@@ -45,6 +49,8 @@ func (c *cloud) servers(w http.ResponseWriter, d *center, method string, path []
 	switch {
 	case len(path) == 1 && method == "GET":
 		c.answer(w, 200, m.Object)
+	case len(path) == 1 && method == "PATCH":
+		c.accept(w, "PATCH servers", dc, m.Object, func() { merge(props(m.Object), body) })
 	case len(path) == 1:
 		c.accept(w, "DELETE servers", dc, nil, func() {
 			d.Servers = slices.DeleteFunc(d.Servers, func(other *machine) bool { return other == m })
@@ -53,13 +59,11 @@ func (c *cloud) servers(w http.ResponseWriter, d *center, method string, path []
 	case path[1] == "labels":
 		c.labels(w, method, "server", path[0], path[2:], body)
 	case path[1] == "volumes":
-		var all []object
-		for _, id := range m.Volumes {
-			all = append(all, byID(d.Volumes, id))
-		}
-		c.list(w, all)
+		c.attachments(w, d, m, method, path[2:], body)
 	case path[1] == "cdroms":
 		c.discs(w, dc, m, method, path[2:], body)
+	case path[1] == "start" || path[1] == "stop":
+		c.power(w, d, m, path[1])
 	case path[1] == "reboot":
 		c.accept(w, "POST reboot", dc, nil, func() { c.boot(d, m) })
 	case path[1] == "nics":
@@ -73,10 +77,16 @@ func (c *cloud) servers(w http.ResponseWriter, d *center, method string, path []
 func (c *cloud) assemble(d *center, body object) *machine {
 	m := &machine{Object: resource(c.id(), "server", "BUSY", body["properties"])}
 	props(m.Object)["vmState"] = "SHUTOFF"
-	for _, v := range items(body, "volumes") {
+	for n, v := range items(body, "volumes") {
+		if c.forgetsState && n > 0 {
+			break
+		}
 		volume := resource(c.id(), "volume", "BUSY", v["properties"])
 		d.Volumes = append(d.Volumes, volume)
 		m.Volumes = append(m.Volumes, idOf(volume))
+		if n == 0 || props(volume)["bootOrder"] == "PRIMARY" {
+			props(m.Object)["bootVolume"] = object{"id": idOf(volume)}
+		}
 	}
 	for _, n := range items(body, "nics") {
 		card := &networkCard{Object: resource(c.id(), "nic", "BUSY", n["properties"])}
@@ -126,6 +136,14 @@ func (c *cloud) boot(d *center, m *machine) {
 		for _, id := range m.Volumes {
 			if props(byID(d.Volumes, id))["bootOrder"] == "PRIMARY" {
 				b.from = "disk"
+			}
+		}
+	}
+	for _, id := range m.Volumes {
+		if c.keepsState(byID(d.Volumes, id)) {
+			b.state += id
+			if props(m.Object)["bootVolume"].(object)["id"] == id {
+				b.from = "state"
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package ionos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	sdk "github.com/ionos-cloud/sdk-go/v6"
@@ -27,8 +26,13 @@ func (p *Provider) server(ctx context.Context, dc string, m providers.Machine, i
 		return "", err
 	}
 	if found == "" {
-		if err := errors.Join(m.Journal.Creates("server", m.Name+mark(id)), m.Journal.Creates("volume", m.Name+mark(id))); err != nil {
+		if err := m.Journal.Creates("server", m.Name+mark(id)); err != nil {
 			return "", err
+		}
+		for _, v := range *want.Entities.Volumes.Items {
+			if err := m.Journal.Creates("volume", *v.Properties.Name); err != nil {
+				return "", err
+			}
 		}
 		found, err = p.create(ctx, "make the server", find, func(ctx context.Context) (*string, *sdk.APIResponse, error) {
 			s, response, err := p.api.ServersApi.DatacentersServersPost(ctx, dc).Server(want).Execute()

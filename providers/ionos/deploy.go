@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,9 @@ func (p *Provider) Deploy(ctx context.Context, m providers.Machine) (providers.S
 	if err != nil {
 		return providers.Server{}, err
 	}
+	if disk.state, err = p.stateImage(ctx, m, id); err != nil {
+		return providers.Server{}, err
+	}
 	dc, err := p.datacenter(ctx, m, id)
 	if err != nil {
 		return providers.Server{}, err
@@ -79,7 +83,7 @@ func (p *Provider) Deploy(ctx context.Context, m providers.Machine) (providers.S
 	if err != nil {
 		return providers.Server{}, err
 	}
-	return p.finish(ctx, dc, server, cdrom, m, id)
+	return p.finish(ctx, dc, server, cdrom, disk.state.digest, m, id)
 }
 
 // checkMachine finds what is wrong before anything is made.
@@ -101,34 +105,35 @@ func (p *Provider) checkMachine(m providers.Machine) (size, error) {
 	return parseSize(m.Size)
 }
 
-// disk is the volume that a server starts from.
-type bootDisk struct {
+// disks are the volume that a server starts from and that for its state.
+type disks struct {
 	image string
 	size  size
+	state stateDisk
 }
 
 // checkImage looks whether an image can be started from.
-func (p *Provider) checkImage(ctx context.Context, id string, s size) (bootDisk, error) {
+func (p *Provider) checkImage(ctx context.Context, id string, s size) (disks, error) {
 	image, err := p.image(ctx, id)
 	if isGone(err) {
-		return bootDisk{}, fault.Input(fmt.Errorf("IONOS has no image %s: upload it again", id))
+		return disks{}, fault.Input(fmt.Errorf("IONOS has no image %s: upload it again", id))
 	}
 	if err != nil {
-		return bootDisk{}, err
+		return disks{}, err
 	}
 	if where := deref(image.Properties.Location); where != p.opts.Location {
-		return bootDisk{}, fault.Input(fmt.Errorf("the image is in %s and the server shall be in %s", where, p.opts.Location))
+		return disks{}, fault.Input(fmt.Errorf("the image is in %s and the server shall be in %s", where, p.opts.Location))
 	}
 	if !alive(image) || !onDisk(image) {
-		return bootDisk{}, fault.Input(fmt.Errorf("the image %s was deleted, or is no disk: upload it again", id))
+		return disks{}, fault.Input(fmt.Errorf("the image %s was deleted, or is no disk: upload it again", id))
 	}
 	s.disk = max(s.disk, int(math.Ceil(float64(deref(image.Properties.Size)))))
-	return bootDisk{id, s}, nil
+	return disks{image: id, size: s}, nil
 }
 
 // composite is a server with all that belongs to it: made in one request, so that the
 // firewall is there before the first packet.
-func composite(m providers.Machine, id string, d bootDisk, lan int32, cdrom string, address string) sdk.Server {
+func composite(m providers.Machine, id string, d disks, lan int32, cdrom string, address string) sdk.Server {
 	rules := []sdk.FirewallRule{}
 	for _, r := range m.Rules {
 		rules = append(rules, sdk.FirewallRule{Properties: properties(r)})
@@ -143,19 +148,18 @@ func composite(m providers.Machine, id string, d bootDisk, lan int32, cdrom stri
 	if address != "" {
 		card.Properties.Ips = &[]string{address}
 	}
-	volume := sdk.Volume{Properties: &sdk.VolumeProperties{
-		Name: ptr(m.Name + mark(id)), Type: ptr("SSD"), Size: ptr(float32(d.size.disk)),
-		Image: ptr(d.image), Bus: ptr("VIRTIO"),
-		// With "AUTO" a CD-ROM is started from.
-		BootOrder: ptr("PRIMARY"),
-	}}
+	// With "AUTO" a CD-ROM is started from. With a "PRIMARY" all others must be "NONE".
+	volumes := []sdk.Volume{volume(m.Name+mark(id), d.image, d.size.disk, "PRIMARY")}
+	if d.state.size > 0 {
+		volumes = append(volumes, volume(stateName(m.Name, id), d.state.image, d.state.size, notBooted))
+	}
 	s := sdk.Server{
 		Properties: &sdk.ServerProperties{
 			Name: ptr(m.Name + mark(id)), Type: ptr("VCPU"),
 			Cores: ptr(int32(d.size.cores)), Ram: ptr(int32(d.size.memory * 1024)),
 		},
 		Entities: &sdk.ServerEntities{
-			Volumes: &sdk.AttachedVolumes{Items: &[]sdk.Volume{volume}},
+			Volumes: &sdk.AttachedVolumes{Items: &volumes},
 			Nics:    &sdk.Nics{Items: &[]sdk.Nic{card}},
 		},
 	}
@@ -165,13 +169,23 @@ func composite(m providers.Machine, id string, d bootDisk, lan int32, cdrom stri
 	return s
 }
 
+// notBooted is the boot order of a volume that is not started from.
+const notBooted = "NONE"
+
+// volume is one that is made of an image.
+func volume(name, image string, size int, order string) sdk.Volume {
+	return sdk.Volume{Properties: &sdk.VolumeProperties{
+		Name: ptr(name), Type: ptr("SSD"), Size: ptr(float32(size)), Image: ptr(image), Bus: ptr("VIRTIO"), BootOrder: ptr(order),
+	}}
+}
+
 // finish gives a server its labels, and proves that its CD-ROM and its firewall are
 // there.
-func (p *Provider) finish(ctx context.Context, dc, server, cdrom string, m providers.Machine, id string) (providers.Server, error) {
+func (p *Provider) finish(ctx context.Context, dc, server, cdrom, state string, m providers.Machine, id string) (providers.Server, error) {
 	if err := p.insert(ctx, dc, server, cdrom); err != nil {
 		return providers.Server{}, err
 	}
-	if err := p.labelAll(ctx, dc, server, m, id); err != nil {
+	if err := p.labelAll(ctx, dc, server, state, m, id); err != nil {
 		return providers.Server{}, err
 	}
 	made := providers.Server{ID: join(dc, server)}
@@ -191,20 +205,37 @@ func (p *Provider) finish(ctx context.Context, dc, server, cdrom string, m provi
 	return p.serverOf(ctx, dc, s, labels)
 }
 
-// labelAll labels a server and its volumes.
-func (p *Provider) labelAll(ctx context.Context, dc, server string, m providers.Machine, id string) error {
+// labelAll labels a server and its volumes. state is the digest of what the one for the
+// state was made of, when there shall be one.
+func (p *Provider) labelAll(ctx context.Context, dc, server, state string, m providers.Machine, id string) error {
 	have, err := p.labels(ctx)
 	if err != nil {
 		return err
 	}
 	want := withID(m.Labels, id)
 	want[providers.LabelServer] = m.Name
-	volumes, err := p.volumesOf(ctx, dc, server)
+	keepsState := func(v sdk.Volume) bool {
+		return state != "" && v.Properties != nil && deref(v.Properties.Name) == stateName(m.Name, id)
+	}
+	var volumes []sdk.Volume
+	whole, err := p.look(ctx, func() (bool, error) {
+		var err error
+		volumes, err = p.volumesOf(ctx, dc, server)
+		return state == "" || slices.ContainsFunc(volumes, keepsState), err
+	})
 	if err != nil {
 		return err
 	}
+	if !whole {
+		return fault.Provider(fmt.Errorf("IONOS has made the server %s without the volume for its state, which it has on its own disk now; remove it and deploy again", m.Name))
+	}
 	for _, v := range volumes {
-		if err := p.label(ctx, p.volumeLabels(dc, deref(v.Id)), have[deref(v.Id)], want); err != nil {
+		labels := want
+		if keepsState(v) {
+			// No others: those are of the server that it was deployed with.
+			labels = withID(map[string]string{providers.LabelServer: m.Name, labelState: state}, id)
+		}
+		if err := p.label(ctx, p.volumeLabels(dc, deref(v.Id)), have[deref(v.Id)], labels); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,24 @@
 // itself. Deploy without a config leaves out the CD-ROM; such a machine has no identity
 // and answers no packet.
 //
+// # The state
+//
+// With [Options.State] a server is made with a second volume, for what outlives it, and
+// that can move to another server. IONOS makes volumes empty or of an image, so there is
+// an image of 64 MiB with an empty ext4 labelled ingot-var, which the machine grows. Its
+// bytes are the same every time: it is uploaded once for a location, and stays, as only
+// the support would really remove it. When it is whole, its description says of which
+// digest it is ("ingot-state"); until then it goes with the entry that it was uploaded
+// under.
+//
+// Servers start from the first volume (PRIMARY), never from the second (NONE).
+//
+// A move is an exchange, with both servers switched off, which IONOS does by cutting the
+// power. A public address that was not reserved is lost by that, so one of the two must
+// have a reserved one ([Options.Reserve]). The volume that moves has the label
+// "ingot-move" from before the first change until after the last; meanwhile neither
+// server is found to be deleted, and the move can be gone on with or undone.
+//
 // # The firewall
 //
 // It belongs to a network card. Server, disk, card and all rules are made in one

@@ -31,6 +31,10 @@ func (p *Provider) Find(ctx context.Context, id string) ([]providers.Resource, e
 	if err != nil {
 		return nil, err
 	}
+	// What is deleted in the middle of a move may be what the other server needs.
+	if err := checkAtRest(labels, id); err != nil {
+		return nil, err
+	}
 	centers, err := p.datacenters(ctx)
 	if err != nil {
 		return nil, err
@@ -103,14 +107,11 @@ func (p *Provider) contents(ctx context.Context, dc string) ([]providers.Resourc
 	for _, s := range servers {
 		all = append(all, providers.Resource{Kind: kindServer, ID: join(dc, *s.Id), Name: deref(s.Properties.Name)})
 	}
-	list, response, err := p.api.VolumesApi.DatacentersVolumesGet(ctx, dc).Depth(1).Execute()
-	if err := checkAnswer("list the volumes", response, err); err != nil {
+	volumes, err := p.volumes(ctx, dc)
+	if err != nil {
 		return nil, err
 	}
-	for _, v := range deref(list.Items) {
-		if v.Properties == nil || v.Id == nil {
-			return nil, fault.Provider(errors.New("list the volumes: IONOS leaves out their properties"))
-		}
+	for _, v := range volumes {
 		all = append(all, providers.Resource{Kind: kindVolume, ID: join(dc, *v.Id), Name: deref(v.Properties.Name)})
 	}
 	lans, err := p.lans(ctx, dc)
@@ -121,6 +122,20 @@ func (p *Provider) contents(ctx context.Context, dc string) ([]providers.Resourc
 		all = append(all, providers.Resource{Kind: kindLAN, ID: join(dc, *l.Id), Name: deref(l.Properties.Name)})
 	}
 	return all, nil
+}
+
+// volumes are all of a data center.
+func (p *Provider) volumes(ctx context.Context, dc string) ([]sdk.Volume, error) {
+	list, response, err := p.api.VolumesApi.DatacentersVolumesGet(ctx, dc).Depth(1).Execute()
+	if err := checkAnswer("list the volumes", response, err); err != nil {
+		return nil, err
+	}
+	for _, v := range deref(list.Items) {
+		if v.Properties == nil || v.Id == nil {
+			return nil, fault.Provider(errors.New("list the volumes: IONOS leaves out their properties"))
+		}
+	}
+	return deref(list.Items), nil
 }
 
 func (p *Provider) findBlocks(ctx context.Context, f *finder) error {
@@ -142,6 +157,9 @@ func (p *Provider) findImages(ctx context.Context, f *finder) error {
 		name := deref(i.Properties.Name)
 		listed[name] = true
 		_, labels, _ := described(deref(i.Properties.Description))
+		if stateDigest(i) != "" {
+			continue // everybody's: see stateImage
+		}
 		if alive(i) && (labels[providers.LabelID] == f.id || marked(name, f.id)) {
 			f.found[kindImage] = append(f.found[kindImage], providers.Resource{Kind: kindImage, ID: *i.Id, Name: name})
 		}

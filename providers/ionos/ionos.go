@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ type Options struct {
 	// Reserve takes a reserved address, which costs extra and can move from one server
 	// to another.
 	Reserve bool
+	// State is how large a server's volume for its state is, in GB, which are GiB here;
+	// 0 is none: the state is on the disk that the server starts from, and cannot move.
+	State int
 	// Say is told of pauses that a person would notice; nil is nobody.
 	Say func(string)
 }
@@ -68,6 +72,8 @@ type Provider struct {
 	account string
 	pace    pace
 	reach   dialer // the server for images; tests have another
+	// format makes the file system for the state; most tests have a smaller one.
+	format func(ctx context.Context, dir string) (*os.File, error)
 }
 
 // pace is how long things are waited for; tests have less of it.
@@ -116,7 +122,7 @@ func newProvider(ctx context.Context, o Options, pc pace) (*Provider, error) {
 	if o.FTP == "" {
 		o.FTP = ftpHost(o.Location)
 	}
-	p := &Provider{opts: &o, api: newClient(o), pace: pc, reach: new(net.Dialer).DialContext}
+	p := &Provider{opts: &o, api: newClient(o), pace: pc, reach: new(net.Dialer).DialContext, format: makeState}
 	contract, err := p.contract(ctx)
 	if err != nil {
 		return nil, err
@@ -133,6 +139,8 @@ func (o Options) check() error {
 		return errors.New("IONOS wants a user name and a password; a token alone is enough for all but uploads")
 	case (o.User == "") != o.Password.IsZero():
 		return errors.New("a user name and a password go together")
+	case o.State < 0 || o.State > maxState:
+		return fmt.Errorf("a volume for the state has 1 to %d GB, and not %d", maxState, o.State)
 	}
 	if o.Contract != "" {
 		if _, err := strconv.ParseInt(o.Contract, 10, 32); err != nil {

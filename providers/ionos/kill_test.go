@@ -111,7 +111,7 @@ func (r *rig) killed(t *testing.T, place string, k kill) (whole bool) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	p := r.reserving()
+	p := r.keeping()
 	if k.request >= 0 {
 		r.api.Plan(fake.Fault{Skip: k.request, Hook: cancel, Refused: k.refused})
 	}
@@ -202,6 +202,9 @@ func TestDeployInBadWeather(t *testing.T) {
 		{"the network's answer is lost", []fake.Fault{{On: "POST /datacenters/*/lans", Lost: true}}},
 		{"the address' answer is lost", []fake.Fault{{On: "POST /ipblocks", Lost: true}}},
 		{"the image's answer is lost", []fake.Fault{{On: "PATCH /images/*", Lost: true}}},
+		{"the answer for the state's image is lost", []fake.Fault{{On: "PATCH /images/*", Skip: 1, Lost: true}}},
+		{"a volume's label is lost", []fake.Fault{{On: "POST /datacenters/*/volumes/*/labels", Skip: 5, Times: 3, Lost: true}}},
+		{"the volumes are of before", []fake.Fault{{On: "GET /datacenters/*/servers/*/volumes", After: server, Times: 3, Status: 200, Body: object{"id": "x", "items": []object{}}}}},
 		{"a label's answer is lost", []fake.Fault{{On: "POST /datacenters/*/servers/*/labels", Times: 2, Lost: true}}},
 		{"a label's request is lost", []fake.Fault{{On: "POST /datacenters/*/servers/*/labels", Refused: true}}},
 		{"the server is not known yet", []fake.Fault{{On: "GET /datacenters/*/servers/*", Times: 3, Status: 404, Body: object{"httpStatus": 404, "messages": []object{}}}}},
@@ -213,7 +216,7 @@ func TestDeployInBadWeather(t *testing.T) {
 			r.cloud.foreign("theirs")
 			r.api.Plan(c.faults...)
 			e := r.begin(t)
-			p := r.reserving()
+			p := r.keeping()
 			image, err := p.Upload(t.Context(), testUpload(e))
 			if err != nil {
 				t.Fatal(err)
@@ -224,17 +227,24 @@ func TestDeployInBadWeather(t *testing.T) {
 			}
 			r.cloud.settle(true)
 			d := r.cloud.state.Centers
-			if len(d) != 2 || len(d[1].Servers) != 1 || len(d[1].LANs) != 1 || len(d[1].Volumes) != 1 || len(r.cloud.state.Blocks) != 2 {
+			if len(d) != 2 || len(d[1].Servers) != 1 || len(d[1].LANs) != 1 || len(d[1].Volumes) != 2 || len(r.cloud.state.Blocks) != 2 {
 				t.Fatalf("there are %d data centers, %d servers, %d networks, %d disks, %d addresses", len(d), len(d[1].Servers), len(d[1].LANs), len(d[1].Volumes), len(r.cloud.state.Blocks))
 			}
 			last := r.cloud.boots[len(r.cloud.boots)-1]
-			if !last.active || last.rules != len(testRules) || !last.disc || last.from != "disk" {
+			if !last.active || last.rules != len(testRules) || !last.disc || last.from != "disk" || last.state != idOf(d[1].Volumes[1]) {
 				t.Errorf("it was switched on as %v", last)
 			}
 			labels, err := p.labels(t.Context())
 			_, id, _ := split(server.ID)
 			if want := server.Labels; err != nil || fmt.Sprint(labels[id]) != fmt.Sprint(want) || fmt.Sprint(labels[idOf(d[1].Volumes[0])]) != fmt.Sprint(want) {
 				t.Errorf("the labels are %v, not %v; %v", labels, want, err)
+			}
+			state := labels[idOf(d[1].Volumes[1])]
+			if len(state) != 3 || state[providers.LabelID] != e.ID || state[providers.LabelServer] != "claw-1" || len(state[labelState]) != 40 {
+				t.Errorf("the labels of the state are %v", state)
+			}
+			if n := len(r.ftp.files(t, diskFolder)); n != 2 {
+				t.Errorf("%d files were sent, not 2", n)
 			}
 		})
 	}

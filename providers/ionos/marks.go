@@ -127,6 +127,7 @@ type labelled struct {
 	what string
 	post func(context.Context, sdk.LabelResource) (*sdk.APIResponse, error)
 	put  func(context.Context, string, sdk.LabelResource) (*sdk.APIResponse, error)
+	drop func(context.Context, string) (*sdk.APIResponse, error) // none for servers
 }
 
 func (p *Provider) serverLabels(dc, server string) labelled {
@@ -139,7 +140,8 @@ func (p *Provider) serverLabels(dc, server string) labelled {
 		func(ctx context.Context, key string, l sdk.LabelResource) (*sdk.APIResponse, error) {
 			_, r, err := api.DatacentersServersLabelsPut(ctx, dc, server, key).Label(l).Execute()
 			return r, err
-		}}
+		},
+		nil}
 }
 
 func (p *Provider) volumeLabels(dc, volume string) labelled {
@@ -152,7 +154,20 @@ func (p *Provider) volumeLabels(dc, volume string) labelled {
 		func(ctx context.Context, key string, l sdk.LabelResource) (*sdk.APIResponse, error) {
 			_, r, err := api.DatacentersVolumesLabelsPut(ctx, dc, volume, key).Label(l).Execute()
 			return r, err
+		},
+		func(ctx context.Context, key string) (*sdk.APIResponse, error) {
+			return api.DatacentersVolumesLabelsDelete(ctx, dc, volume, key).Execute()
 		}}
+}
+
+// relabel is label for what has these labels, where a list of their values may be of
+// before: all are written.
+func (p *Provider) relabel(ctx context.Context, of labelled, want map[string]string) error {
+	have := map[string]string{}
+	for key, value := range want {
+		have[key] = value + "?"
+	}
+	return p.label(ctx, of, have, want)
 }
 
 // label gives something the labels that it lacks.
@@ -184,4 +199,13 @@ func (p *Provider) label(ctx context.Context, of labelled, have, want map[string
 		}
 	}
 	return nil
+}
+
+// unlabel takes a label off something. One that is not there is no error.
+func (p *Provider) unlabel(ctx context.Context, of labelled, key string) error {
+	err := p.repeat(ctx, of.what, func(ctx context.Context) (*sdk.APIResponse, error) { return of.drop(ctx, key) })
+	if isGone(err) {
+		return nil
+	}
+	return err
 }

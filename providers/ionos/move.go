@@ -12,15 +12,6 @@ import (
 	"ingot/providers"
 )
 
-// MoveVolume implements [providers.Mover].
-//
-// It is not supported yet. A machine at IONOS has its state on the disk that it was
-// started from, which cannot be taken from it: IONOS makes volumes empty or from an
-// image, and a disk for the state must have the file system ingot-var from the start.
-func (p *Provider) MoveVolume(context.Context, providers.Server, providers.Server) error {
-	return fmt.Errorf("move the state: %w: at IONOS it is on the disk that the server starts from; copy it through the tunnel", providers.ErrUnsupported)
-}
-
 // MoveAddress implements [providers.Mover], with a reserved address: see
 // [Options.Reserve]. The address and its block are the other server's afterwards; the
 // first gets another address.
@@ -46,6 +37,19 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 // blockOf is the reserved address of a server. It is the other's when an earlier move
 // was interrupted.
 func (p *Provider) blockOf(ctx context.Context, from, to providers.Server) (block, address string, err error) {
+	block, address, err = p.findBlock(ctx, from, to)
+	if err != nil || block != "" {
+		return block, address, err
+	}
+	var texts []string
+	for _, a := range from.Addresses {
+		texts = append(texts, a.String())
+	}
+	return "", "", fault.Input(fmt.Errorf("the address of %s (%s) was not reserved and cannot move: deploy with a reserved address", from.Name, strings.Join(texts, ", ")))
+}
+
+// findBlock is blockOf without an error when there is none.
+func (p *Provider) findBlock(ctx context.Context, from, to providers.Server) (block, address string, err error) {
 	list, err := p.blocks(ctx)
 	if err != nil {
 		return "", "", err
@@ -58,11 +62,7 @@ func (p *Provider) blockOf(ctx context.Context, from, to providers.Server) (bloc
 			}
 		}
 	}
-	var texts []string
-	for _, a := range from.Addresses {
-		texts = append(texts, a.String())
-	}
-	return "", "", fault.Input(fmt.Errorf("the address of %s (%s) was not reserved and cannot move: deploy with a reserved address", from.Name, strings.Join(texts, ", ")))
+	return "", "", nil
 }
 
 // setAddress gives a server's card an address, or takes it away. What is so already

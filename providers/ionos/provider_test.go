@@ -2,12 +2,14 @@ package ionos
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
 	"ingot/fault"
 	"ingot/providers"
+	"ingot/providers/fake"
 )
 
 func TestFromImageToServerAndAway(t *testing.T) {
@@ -45,7 +47,7 @@ func TestFromImageToServerAndAway(t *testing.T) {
 	if r.cloud.busy != 0 {
 		t.Errorf("%d requests came while another was carried out", r.cloud.busy)
 	}
-	if want := []boot{{"claw-1-ingot-" + e.ID, true, len(testRules), true, "disk"}}; !slices.Equal(r.cloud.boots, want) {
+	if want := []boot{{"claw-1-ingot-" + e.ID, true, len(testRules), true, "disk", ""}}; !slices.Equal(r.cloud.boots, want) {
 		t.Errorf("it was switched on as %v, not %v", r.cloud.boots, want)
 	}
 	if server.Name != "claw-1" || server.State != "RUNNING" || len(server.Addresses) != 1 || server.Labels[providers.LabelID] != e.ID {
@@ -103,6 +105,8 @@ func TestInput(t *testing.T) {
 		{"no credentials", func(o *Options) { o.User, o.Password = "", providers.Secret{} }, "wants a user name and a password"},
 		{"half of them", func(o *Options) { o.Token, o.User = secret, "" }, "go together"},
 		{"a contract that is none", func(o *Options) { o.Contract = "x" }, "not a number"},
+		{"a negative size", func(o *Options) { o.State = -1 }, "1 to 4096 GB"},
+		{"a size that is too large", func(o *Options) { o.State = 4097 }, "1 to 4096 GB"},
 		{"http", func(o *Options) { o.Endpoint = "http://api.example.com/cloudapi/v6" }, "in clear"},
 		{"another path", func(o *Options) { o.Endpoint = "https://api.example.com/" }, "does not end with"},
 		{"a password in it", func(o *Options) { o.Endpoint = "https://u:" + testPassword + "@api.example.com/cloudapi/v6" }, "not a URL"},
@@ -171,7 +175,7 @@ func TestDiscThatWasForgotten(t *testing.T) {
 	r.cloud.forgetsDiscs = true
 	_, e := r.deployed(t)
 	name := "claw-1-ingot-" + e.ID
-	want := []boot{{name, true, len(testRules), false, "disk"}, {name, true, len(testRules), true, "disk"}}
+	want := []boot{{name, true, len(testRules), false, "disk", ""}, {name, true, len(testRules), true, "disk", ""}}
 	if !slices.Equal(r.cloud.boots, want) {
 		t.Errorf("it was switched on as %v, not %v", r.cloud.boots, want)
 	}
@@ -184,7 +188,7 @@ func TestRulesThatWereForgotten(t *testing.T) {
 	r := newRig(t)
 	r.cloud.forgetsRules = true
 	_, e := r.deployed(t)
-	if want := []boot{{"claw-1-ingot-" + e.ID, true, 0, true, "disk"}}; !slices.Equal(r.cloud.boots, want) {
+	if want := []boot{{"claw-1-ingot-" + e.ID, true, 0, true, "disk", ""}}; !slices.Equal(r.cloud.boots, want) {
 		t.Errorf("it was switched on as %v, not %v", r.cloud.boots, want)
 	}
 	if n := len(r.card0().Rules); n != len(testRules) {
@@ -196,8 +200,19 @@ func TestDropConfig(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	server, e := r.deployed(t)
+	// A CD-ROM has no size that would tell whether it was deleted: its description must.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r.api.Plan(fake.Fault{On: "DELETE /images/*", Hook: func() {
+		for _, i := range r.cloud.state.Images {
+			if props(i)["imageType"] == "CDROM" && describedAs(i) != discarded {
+				t.Errorf("it is deleted, and described as %q", describedAs(i))
+				cancel()
+			}
+		}
+	}})
 	for range 2 {
-		if err := r.DropConfig(t.Context(), server); err != nil {
+		if err := r.DropConfig(ctx, server); err != nil {
 			t.Fatal(err)
 		}
 	}

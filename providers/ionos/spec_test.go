@@ -78,6 +78,10 @@ func specification(t *testing.T) string {
 	attach := doc["paths"].(object)["/datacenters/{datacenterId}/servers/{serverId}/cdroms"].(object)["post"].(object)
 	attach["requestBody"].(object)["content"].(object)["application/json"].(object)["schema"] = byID
 
+	// So is a volume.
+	attach = doc["paths"].(object)["/datacenters/{datacenterId}/servers/{serverId}/volumes"].(object)["post"].(object)
+	attach["requestBody"].(object)["content"].(object)["application/json"].(object)["schema"] = byID
+
 	if data, err = json.Marshal(doc); err != nil {
 		t.Fatal(err)
 	}

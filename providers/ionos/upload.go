@@ -204,7 +204,7 @@ func (p *Provider) Images(ctx context.Context) ([]providers.Image, error) {
 	}
 	var mine []providers.Image
 	for _, i := range list {
-		if _, _, ok := described(deref(i.Properties.Description)); ok && alive(i) && onDisk(i) {
+		if _, _, ok := described(deref(i.Properties.Description)); ok && alive(i) && onDisk(i) && stateDigest(i) == "" {
 			mine = append(mine, imageOf(i))
 		}
 	}
