@@ -45,11 +45,19 @@ type Provider interface {
 // Mover is a provider whose disks and addresses can change from one server to
 // another.
 type Mover interface {
-	// MoveVolume detaches the state volume from one server and gives it to another.
-	// Both are switched off meanwhile.
+	// StateSize is how large the volume with a server's state is, in GiB; 0 says that
+	// its state is on the disk it boots from and cannot be moved.
+	StateSize(ctx context.Context, server Server) (int, error)
+	// MoveVolume gives the state volume of one server to another, and that one's to the
+	// first. Both are switched off meanwhile; the one that gets it runs afterwards. An
+	// interrupted move goes on when it is run again, and the one the other way undoes it.
 	MoveVolume(ctx context.Context, from, to Server) error
 	// MoveAddress gives the public address of one server to another.
 	MoveAddress(ctx context.Context, from, to Server) error
+	// Taken reports whether a server has taken another's state or address over, or has
+	// begun to: what it has not taken must not be moved back. A provider whose moves
+	// know that themselves says yes.
+	Taken(ctx context.Context, server Server) (state, address bool, err error)
 }
 
 // Forgetter is a provider that is left with a machine's instance config, in which there

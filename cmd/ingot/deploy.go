@@ -111,6 +111,9 @@ func (c *console) deploy(ctx context.Context, dir string, f deployFlags) (deploy
 		return c.replace(ctx, r, f)
 	}
 	made, err := c.deployAs(ctx, r, f, f.where.serverName(r.loaded))
+	if err == nil {
+		err = c.forget(ctx, r.provider, made.Server)
+	}
 	if err != nil {
 		return made, err
 	}
@@ -140,15 +143,23 @@ func (c *console) deployAs(ctx context.Context, r ready, f deployFlags, name str
 			return err
 		}
 		// 3. The machine.
-		if made.Proof, err = c.prove(ctx, r, made.Server.Addresses); err != nil {
-			return err
-		}
-		if forgetter, ok := p.(providers.Forgetter); ok {
-			return forgetter.DropConfig(ctx, made.Server)
-		}
-		return nil
+		made.Proof, err = c.prove(ctx, r, made.Server.Addresses)
+		return err
 	})
 	return made, err
+}
+
+// forget has a provider drop the instance config of a server that has its state, and so
+// keeps the config itself.
+func (c *console) forget(ctx context.Context, p providers.Provider, s providers.Server) error {
+	forgetter, ok := p.(providers.Forgetter)
+	if !ok {
+		return nil
+	}
+	if err := forgetter.DropConfig(ctx, s); err != nil {
+		return fmt.Errorf("%s runs and is proven, but %s still has its instance config, secrets included: %w", s.Name, p.Name(), err)
+	}
+	return nil
 }
 
 // connects lets the client's config know where the server is.

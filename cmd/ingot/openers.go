@@ -79,7 +79,7 @@ func openLibvirt(ctx context.Context, _ *console, f providerFlags) (providers.Pr
 	o := libvirt.Options{URI: cmp.Or(f.endpoint, os.Getenv("LIBVIRT_DEFAULT_URI"))}
 	err := f.set([]option{
 		{"pool", text(&o.Pool)}, {"network", text(&o.Network)}, {"memory", whole(&o.Memory)}, {"cpus", whole(&o.CPUs)},
-		{"disk", gib(&o.Disk)}, {"state", gib(&o.State)}, {"accelerator", text(&o.Accelerator)}, {"emulator", text(&o.Emulator)}, {"console", text(&o.ConsoleDir)},
+		{"disk", gib(&o.Disk)}, {stateOption, gib(&o.State)}, {"accelerator", text(&o.Accelerator)}, {"emulator", text(&o.Emulator)}, {"console", text(&o.ConsoleDir)},
 	})
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func openLibvirt(ctx context.Context, _ *console, f providerFlags) (providers.Pr
 func openOpenStack(ctx context.Context, c *console, f providerFlags) (providers.Provider, error) {
 	o := openstack.Options{Say: c.sayer()}
 	err := f.set([]option{
-		{"cloud", text(&o.Cloud)}, {"network", text(&o.Network)}, {"external-network", text(&o.ExternalNetwork)}, {"state", whole(&o.StateVolume)},
+		{"cloud", text(&o.Cloud)}, {"network", text(&o.Network)}, {"external-network", text(&o.ExternalNetwork)}, {stateOption, whole(&o.StateVolume)},
 	})
 	if f.endpoint != "" {
 		err = errors.Join(err, fault.Input(errors.New("--endpoint: OpenStack's is OS_AUTH_URL, or in clouds.yaml")))
@@ -111,7 +111,7 @@ func openOpenStack(ctx context.Context, c *console, f providerFlags) (providers.
 
 func openHetzner(ctx context.Context, c *console, f providerFlags) (providers.Provider, error) {
 	o := hetzner.Options{Location: f.location, Endpoint: f.endpoint, Writer: c.overDebian, Say: c.sayer()}
-	if err := f.set([]option{{"account", text(&o.Account)}}); err != nil {
+	if err := f.set([]option{{"account", text(&o.Account)}, {stateOption, whole(&o.State)}}); err != nil {
 		return nil, err
 	}
 	var err error
@@ -138,7 +138,7 @@ func openIONOS(ctx context.Context, c *console, f providerFlags) (providers.Prov
 	o := ionos.Options{Location: f.location, Endpoint: f.endpoint, User: os.Getenv("IONOS_USERNAME"), Say: c.sayer()}
 	err := f.set([]option{
 		{"contract", text(&o.Contract)}, {"datacenter", text(&o.Datacenter)}, {"ftp", text(&o.FTP)},
-		{"read-back", yesNo(&o.ReadBack)}, {"ipv6", yesNo(&o.IPv6)}, {"reserve", yesNo(&o.Reserve)},
+		{stateOption, whole(&o.State)}, {"read-back", yesNo(&o.ReadBack)}, {"ipv6", yesNo(&o.IPv6)}, {"reserve", yesNo(&o.Reserve)},
 	})
 	if err != nil {
 		return nil, err

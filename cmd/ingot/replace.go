@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 
@@ -29,6 +30,11 @@ func (c *console) replace(ctx context.Context, r ready, f deployFlags) (deployed
 	if name == "" {
 		name = successor(old.Name)
 	}
+	if !f.freshState {
+		if r.provider, err = c.asLarge(ctx, r.provider, mover, old, f.where); err != nil {
+			return deployed{}, err
+		}
+	}
 	// 1. Beside the old one.
 	made, err := c.deployAs(ctx, r, f, name)
 	if err != nil {
@@ -50,18 +56,42 @@ func (c *console) replace(ctx context.Context, r ready, f deployFlags) (deployed
 		} else {
 			err = fmt.Errorf("move the %s of %s: %w; %s runs beside it", step.what, old.Name, err, made.Server.Name)
 		}
-		switch {
-		case err == nil:
-		case step.what == "state" && errors.Is(err, providers.ErrUnsupported):
-			return made, fmt.Errorf("%w; --fresh-state leaves it behind", err) // nothing was moved
-		default:
-			return made, errors.Join(err, c.moveBack(ctx, mover, made.Server, old, step.what == "address", !f.freshState))
+		if err != nil {
+			return made, errors.Join(err, c.moveBack(ctx, mover, made.Server, old))
 		}
+	}
+	if err := c.forget(ctx, r.provider, made.Server); err != nil {
+		return made, err
 	}
 	c.remark("%s has taken over from %s, which is kept.", made.Server.Name, old.Name)
 	c.remark("\"ingot rollback --server %s --to %s\" gives state and address back; \"ingot destroy --server %s\" removes the old one.", made.Server.Name, old.Name, old.Name)
 	return made, nil
 }
+
+// asLarge is the provider that makes servers with a volume for their state that is as
+// large as an old one's, where the command line does not say how large.
+func (c *console) asLarge(ctx context.Context, p providers.Provider, m providers.Mover, old providers.Server, where providerFlags) (providers.Provider, error) {
+	size, err := m.StateSize(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 {
+		return nil, fault.Input(fmt.Errorf("%s has its state on the disk it boots from, so that it cannot be moved; --fresh-state leaves it behind", old.Name))
+	}
+	if where.options[stateOption] != "" {
+		return p, nil
+	}
+	where.options = maps.Clone(where.options)
+	if where.options == nil {
+		where.options = map[string]string{}
+	}
+	where.options[stateOption] = strconv.Itoa(size)
+	return where.open(ctx, c)
+}
+
+// stateOption is the size of a volume for the state, in GiB, at all providers that have
+// any.
+const stateOption = "state"
 
 // takes looks at the new server again: where it is now, and whether all is well.
 func (c *console) takes(ctx context.Context, r ready, made *deployed) error {
@@ -74,10 +104,18 @@ func (c *console) takes(ctx context.Context, r ready, made *deployed) error {
 	return err
 }
 
-// moveBack gives a server what another has taken from it. It goes on when its own
-// command was interrupted: half of a move serves nobody.
-func (c *console) moveBack(ctx context.Context, m providers.Mover, from, to providers.Server, address, state bool) error {
+// moveBack gives a server what another has taken from it, and nothing else. It goes on
+// when its own command was interrupted: half of a move serves nobody.
+func (c *console) moveBack(ctx context.Context, m providers.Mover, from, to providers.Server) error {
 	ctx = context.WithoutCancel(ctx)
+	state, address, err := m.Taken(ctx, from)
+	if err != nil {
+		return err
+	}
+	if !state && !address {
+		c.remark("%s has nothing that was %s's", from.Name, to.Name)
+		return nil
+	}
 	c.remark("giving %s back what it had", to.Name)
 	if address {
 		if err := m.MoveAddress(ctx, from, to); err != nil {
@@ -111,7 +149,7 @@ func rollbackCommand(c *console) *cobra.Command {
 		Short: "Give a replaced server its state and its address back",
 		Long: `Undo "ingot deploy --replace": the old server, which was kept, gets back the state and
 the address that the new one has taken over, and is reached through its tunnel. What
-the new one has written to the state stays in it.`,
+the new one has written to the state stays in it. Run again, it changes nothing more.`,
 		Example:           `  ingot rollback --provider libvirt --server openclaw-2 --to openclaw`,
 		Args:              folder,
 		ValidArgsFunction: folders,
@@ -123,7 +161,6 @@ the new one has written to the state stays in it.`,
 	f.owner.register(cmd)
 	cmd.Flags().StringVar(&f.where.server, "server", "", "name of the server that has taken over")
 	cmd.Flags().StringVar(&to, "to", "", "name of the server that was kept")
-	cmd.Flags().BoolVar(&f.freshState, "fresh-state", false, "the state was not moved, so it is not moved back")
 	return cmd
 }
 
@@ -156,7 +193,7 @@ func (c *console) rollback(ctx context.Context, dir string, f deployFlags, to st
 	if err != nil {
 		return err
 	}
-	if err := c.moveBack(ctx, mover, from, kept, true, !f.freshState); err != nil {
+	if err := c.moveBack(ctx, mover, from, kept); err != nil {
 		return err
 	}
 	if kept, err = find(ctx, p, to); err != nil {

@@ -86,8 +86,8 @@ func (p *Provider) planExchange(ctx context.Context, from, to *hcloud.Server) (*
 		}
 		e.moved, e.given = two[0], two[1]
 		// Whoever failed to take an older server's state may ask to give it back, and
-		// that one still has its own.
-		if isOlder(to, from) && e.given.Labels[labelState] == to.Labels[providers.LabelID] {
+		// has what it was made with.
+		if isOlder(to, from) && e.moved.Labels[labelState] == from.Labels[providers.LabelID] {
 			if !isAt(e.given, to) {
 				return nil, elsewhere(e.given)
 			}

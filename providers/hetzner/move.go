@@ -59,6 +59,11 @@ func isOlder(a, b *hcloud.Server) bool {
 	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) < 0
 }
 
+// Taken implements providers.Mover: the moves here know what there is to bring back.
+func (p *Provider) Taken(context.Context, providers.Server) (state, address bool, err error) {
+	return true, true, nil
+}
+
 // MoveVolume implements providers.Mover: the servers exchange the volumes with their
 // state, so that neither is ever started without one, and would make another on its
 // own disk (docs/image.md: "There must be only one"). The one that gets the state runs

@@ -233,7 +233,7 @@ func (p *Provider) labelAll(ctx context.Context, dc, server, state string, m pro
 		labels := want
 		if keepsState(v) {
 			// No others: those are of the server that it was deployed with.
-			labels = withID(map[string]string{providers.LabelServer: m.Name, labelState: state}, id)
+			labels = withID(map[string]string{providers.LabelServer: m.Name, labelState: state, labelBorn: id}, id)
 		}
 		if err := p.label(ctx, p.volumeLabels(dc, deref(v.Id)), have[deref(v.Id)], labels); err != nil {
 			return err

@@ -30,6 +30,8 @@ const (
 	// labelState is on volumes for the state, and in the description of the image that
 	// they are made of. Its value is the image's digest.
 	labelState = "ingot-state"
+	// labelBorn is on volumes for the state: the entry of the server that it was made for.
+	labelBorn = "ingot-born"
 )
 
 // stateDisk is the volume for a server's state; none without a size.
@@ -126,6 +128,19 @@ func (p *Provider) StateSize(ctx context.Context, s providers.Server) (int, erro
 		}
 	}
 	return 0, err
+}
+
+// Taken implements [providers.Mover]. The address of a server that has none of another's
+// stays where it is when it is moved back.
+func (p *Provider) Taken(ctx context.Context, s providers.Server) (state, address bool, err error) {
+	all, err := p.labels(ctx)
+	entry := s.Labels[providers.LabelID]
+	for _, l := range all {
+		from, to, moves := onItsWay(l)
+		state = state || moves && (from == entry || to == entry) ||
+			l[labelState] != "" && l[providers.LabelID] == entry && l[labelBorn] != entry
+	}
+	return state, true, err
 }
 
 // makeState makes the file system in a file below a folder. Its bytes depend on nothing

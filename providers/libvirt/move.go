@@ -13,6 +13,36 @@ import (
 	"ingot/providers"
 )
 
+// StateSize implements providers.Mover.
+func (p *Provider) StateSize(ctx context.Context, s providers.Server) (int, error) {
+	there, err := p.find(ctx, s)
+	if err != nil || there.state() == "" {
+		return 0, err
+	}
+	volumes, err := p.volumes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	volume, found := volumes[there.state()]
+	if !found {
+		return 0, fault.Input(fmt.Errorf("the disk %s with the state of %s is not in the pool %s", there.state(), s.Name, p.o.Pool))
+	}
+	size, err := p.capacity(ctx, volume)
+	return int((size + 1<<30 - 1) >> 30), err
+}
+
+// Taken implements providers.Mover: what a server was made with has names that follow
+// from its labels.
+func (p *Provider) Taken(ctx context.Context, s providers.Server) (state, address bool, err error) {
+	there, err := p.find(ctx, s)
+	if err != nil {
+		return false, false, err
+	}
+	name := there.domain.Name
+	born := serverVolume(there.id(), name, "state.raw")
+	return there.state() != "" && there.state() != born, there.mac() != macOf(there.id(), name), nil
+}
+
 // MoveVolume implements providers.Mover: the two servers change their state disks, so
 // that neither is without one and moving back is the same once more. A server whose
 // state is on the disk it boots from has nothing that could move, and could not be

@@ -56,6 +56,14 @@ func (pr pair) server(t *testing.T, name string) server {
 	return *s
 }
 
+// taken: what the second server has of the first one's.
+func (pr pair) taken(t *testing.T, state, address bool) {
+	t.Helper()
+	if s, a, err := pr.p.Taken(t.Context(), pr.b); s != state || a != address || err != nil {
+		t.Errorf("web-2 has taken the state %v, the address %v, %v; want %v, %v", s, a, err, state, address)
+	}
+}
+
 func TestMove(t *testing.T) {
 	pr := newPair(t, func(o *Options) { o.State = 512 << 20 })
 	p := pr.p
@@ -63,14 +71,18 @@ func TestMove(t *testing.T) {
 	if a.state() == "" || a.state() == b.state() || a.mac() == b.mac() {
 		t.Fatalf("states %q %q, cards %s %s", a.state(), b.state(), a.mac(), b.mac())
 	}
-	for _, move := range []func() error{
-		func() error { return p.MoveVolume(t.Context(), pr.a, pr.b) },
-		func() error { return p.MoveAddress(t.Context(), pr.a, pr.b) },
-	} {
-		if err := move(); err != nil {
-			t.Fatal(err)
-		}
+	if n, err := p.StateSize(t.Context(), pr.a); n != 1 || err != nil { // half a GiB, rounded up
+		t.Errorf("%d GiB, %v", n, err)
 	}
+	pr.taken(t, false, false)
+	if err := p.MoveVolume(t.Context(), pr.a, pr.b); err != nil {
+		t.Fatal(err)
+	}
+	pr.taken(t, true, false)
+	if err := p.MoveAddress(t.Context(), pr.a, pr.b); err != nil {
+		t.Fatal(err)
+	}
+	pr.taken(t, true, true)
 	a2, b2 := pr.server(t, "web-1"), pr.server(t, "web-2")
 	if a2.state() != b.state() || b2.state() != a.state() || a2.mac() != b.mac() || b2.mac() != a.mac() {
 		t.Errorf("states %q %q, cards %s %s", a2.state(), b2.state(), a2.mac(), b2.mac())
@@ -130,6 +142,7 @@ func TestMoveCutShort(t *testing.T) {
 		}
 	}
 	half(a.state(), b.state())
+	pr.taken(t, true, false)
 	if err := p.Delete(t.Context(), providers.Resource{Kind: kindVolume, Name: a.state()}); err == nil {
 		t.Error("deleted a disk that two servers name")
 	}
@@ -137,6 +150,7 @@ func TestMoveCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	half(a.mac(), b.mac())
+	pr.taken(t, true, true)
 	if err := p.MoveAddress(t.Context(), pr.a, pr.b); err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +206,9 @@ func TestMoveRefuses(t *testing.T) {
 	pr := newPair(t, nil)
 	if err := pr.p.MoveVolume(t.Context(), pr.a, pr.b); !errors.Is(err, providers.ErrUnsupported) || !strings.Contains(err.Error(), "the disk it boots from") {
 		t.Errorf("servers without a state disk: %v", err)
+	}
+	if n, err := pr.p.StateSize(t.Context(), pr.a); n != 0 || err != nil {
+		t.Errorf("a state disk that is not there has %d GiB, %v", n, err)
 	}
 	if err := pr.p.MoveAddress(t.Context(), pr.a, pr.a); fault.Of(err) != fault.OfInput {
 		t.Errorf("to itself: %v", err)

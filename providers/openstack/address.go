@@ -40,8 +40,8 @@ func (p *Provider) ensureAddress(ctx context.Context, m mark, outside, port stri
 }
 
 // MoveAddress implements providers.Mover: the floating IP of one server goes to
-// another, and its mark with it. What the other had goes the other way, so that the
-// same again brings both back.
+// another, and its mark with it. What the other had goes the other way. The second runs
+// afterwards and the first does not: the two have one identity, and both would act.
 func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) error {
 	source, _, err := p.addressOf(ctx, from)
 	if err != nil {
@@ -53,20 +53,34 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 	}
 	if source == nil {
 		if target != nil {
-			return nil // an earlier try came as far as this
+			return p.handOver(ctx, from, to) // an earlier try came as far as this
 		}
 		return fmt.Errorf("the server %s has no floating IP, and the address of a port stays with it; deploy servers with an external network to be able to move addresses: %w", from.Name, providers.ErrUnsupported)
 	}
-	if target != nil {
-		if err := p.associate(ctx, target, "", markOf(from.Labels)); err != nil {
+	return p.noting(ctx, labelTookAddress, from, to, func() error {
+		if target != nil {
+			if err := p.associate(ctx, target, "", markOf(from.Labels)); err != nil {
+				return err
+			}
+		}
+		back := source.PortID
+		err := p.associate(ctx, source, port, markOf(to.Labels))
+		if err == nil && target != nil {
+			err = p.associate(ctx, target, back, markOf(from.Labels))
+		}
+		if err != nil {
 			return err
 		}
-	}
-	back := source.PortID
-	if err := p.associate(ctx, source, port, markOf(to.Labels)); err != nil || target == nil {
+		return p.handOver(ctx, from, to)
+	})
+}
+
+// handOver has the second of two servers run, and the first not.
+func (p *Provider) handOver(ctx context.Context, from, to providers.Server) error {
+	if err := p.switchServer(ctx, from, "SHUTOFF"); err != nil {
 		return err
 	}
-	return p.associate(ctx, target, back, markOf(from.Labels))
+	return p.switchServer(ctx, to, "ACTIVE")
 }
 
 // addressOf is a server's floating IP, or nil, and a port of it.

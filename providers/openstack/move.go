@@ -14,11 +14,51 @@ import (
 	"ingot/providers"
 )
 
+// Labels of a server that has taken something over, or is about to: the number of the
+// one that had it.
+const (
+	labelTookState   = "ingot-took-state"
+	labelTookAddress = "ingot-took-address"
+)
+
+// Taken implements providers.Mover.
+func (p *Provider) Taken(ctx context.Context, s providers.Server) (state, address bool, err error) {
+	now, err := p.server(ctx, s.ID)
+	return now.Labels[labelTookState] != "", now.Labels[labelTookAddress] != "", err
+}
+
+// noting has something moved, with a label on who takes it from before the first change
+// until it is given back.
+func (p *Provider) noting(ctx context.Context, label string, from, to providers.Server, move func() error) error {
+	if err := p.needCompute(); err != nil {
+		return err
+	}
+	giver, err := p.server(ctx, from.ID)
+	if err != nil {
+		return err
+	}
+	givesBack := giver.Labels[label] == to.ID
+	if !givesBack {
+		_, err := servers.UpdateMetadata(ctx, p.compute, to.ID, servers.MetadataOpts{label: from.ID}).Extract()
+		if err != nil {
+			return p.wrap("label the server "+to.Name, err)
+		}
+	}
+	if err := move(); err != nil || !givesBack {
+		return err
+	}
+	err = servers.DeleteMetadatum(ctx, p.compute, from.ID, label).ExtractErr()
+	if isNotFound(err) {
+		err = nil
+	}
+	return p.wrap("label the server "+from.Name, err)
+}
+
 // MoveVolume implements providers.Mover: the two servers change their volumes, so that
 // neither is without one and the same once more brings them back. A server whose state
 // is on the disk it boots from has nothing that could move, and could not be given
-// another (docs/image.md: "There must be only one"). Both are on afterwards if they
-// were before.
+// another (docs/image.md: "There must be only one"). The second runs afterwards and
+// the first does not: the two have one identity, and both would act.
 //
 // Whose a volume is, its labels say, and those change last: interrupted before, the
 // same again goes on.
@@ -30,7 +70,12 @@ func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) er
 	if err != nil {
 		return err
 	}
-	err = p.switchedOff(ctx, []providers.Server{from, to}, func() error {
+	return p.noting(ctx, labelTookState, from, to, func() error { return p.exchange(ctx, from, to, moved, given) })
+}
+
+// exchange does what is not done yet.
+func (p *Provider) exchange(ctx context.Context, from, to providers.Server, moved, given *volumes.Volume) error {
+	err := p.switchedOff(ctx, from, to, func() error {
 		for _, step := range []func() error{
 			func() error { return p.detach(ctx, moved, from) },
 			func() error { return p.detach(ctx, given, to) },
@@ -119,11 +164,11 @@ func (p *Provider) relabel(ctx context.Context, v *volumes.Volume, m mark) error
 	return p.wrap("label the volume "+v.Name, err)
 }
 
-// switchedOff has something done while servers are off, and starts those again that
-// were on, whatever came of it.
-func (p *Provider) switchedOff(ctx context.Context, list []providers.Server, do func() error) (err error) {
+// switchedOff has something done while two servers are off, and starts the second. What
+// goes wrong leaves those on that were.
+func (p *Provider) switchedOff(ctx context.Context, from, to providers.Server, do func() error) (err error) {
 	var on []providers.Server
-	for _, s := range list {
+	for _, s := range []providers.Server{from, to} {
 		now, err := p.server(ctx, s.ID)
 		if err != nil {
 			return err
@@ -133,11 +178,14 @@ func (p *Provider) switchedOff(ctx context.Context, list []providers.Server, do 
 		}
 	}
 	defer func() {
+		if err == nil {
+			on = []providers.Server{to}
+		}
 		for _, s := range on {
 			err = errors.Join(err, p.switchServer(ctx, s, "ACTIVE"))
 		}
 	}()
-	for _, s := range list {
+	for _, s := range []providers.Server{from, to} {
 		if err := p.switchServer(ctx, s, "SHUTOFF"); err != nil {
 			return err
 		}

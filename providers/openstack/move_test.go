@@ -44,11 +44,22 @@ func TestMoveAddress(t *testing.T) {
 	if address(second) != a || address(first) != b {
 		t.Errorf("%s and %s became %s and %s", a, b, address(first), address(second))
 	}
+	if state, took, err := p.Taken(t.Context(), second); state || !took || err != nil {
+		t.Errorf("the second has taken over: the state %v, the address %v, %v", state, took, err)
+	}
+	for s, want := range map[*providers.Server]string{&first: "SHUTOFF", &second: "ACTIVE"} {
+		if now, err := p.server(t.Context(), s.ID); err != nil || now.State != want {
+			t.Errorf("%s is %s, %v", s.Name, now.State, err)
+		}
+	}
 	if err := p.MoveAddress(t.Context(), second, first); err != nil {
 		t.Fatal(err)
 	}
 	if address(first) != a || address(second) != b {
 		t.Errorf("%s and %s came back as %s and %s", a, b, address(first), address(second))
+	}
+	if _, took, err := p.Taken(t.Context(), second); took || err != nil {
+		t.Errorf("the second has taken the address over: %v, %v", took, err)
 	}
 	var shown []map[string]any
 	c.client(t, "smith", &shown, "floating", "ip", "list")
@@ -67,6 +78,9 @@ func TestMoveRefuses(t *testing.T) {
 	if err := p.MoveVolume(t.Context(), first, second); !errors.Is(err, providers.ErrUnsupported) || !strings.Contains(err.Error(), "claw has 0 volumes") {
 		t.Error(err)
 	}
+	if n, err := p.StateSize(t.Context(), first); n != 0 || err != nil {
+		t.Errorf("its state has %d GiB, %v", n, err)
+	}
 }
 
 func TestMoveVolume(t *testing.T) {
@@ -79,6 +93,9 @@ func TestMoveVolume(t *testing.T) {
 		return nil
 	}}})
 	first, second := pair(t, p)
+	if n, err := p.StateSize(t.Context(), first); n != 1 || err != nil {
+		t.Errorf("its state has %d GiB, %v", n, err)
+	}
 	if list, err := p.listImages(t.Context()); err != nil || slices.ContainsFunc(list, isStateImage) {
 		t.Errorf("the image for the state is still there: %v, %v", list, err)
 	}
@@ -108,16 +125,23 @@ func TestMoveVolume(t *testing.T) {
 			t.Errorf("the volume has the label %q, %v", out, err)
 		}
 	}
-	if err := p.switchServer(t.Context(), second, "SHUTOFF"); err != nil {
-		t.Fatal(err)
+	taken := func(want bool) {
+		t.Helper()
+		for s, took := range map[*providers.Server]bool{&first: false, &second: want} {
+			if state, address, err := p.Taken(t.Context(), *s); state != took || address || err != nil {
+				t.Errorf("%s has taken over: the state %v, the address %v, %v", s.Name, state, address, err)
+			}
+		}
 	}
+	taken(false)
 	if err := p.MoveVolume(t.Context(), first, second); err != nil {
 		t.Fatal(err)
 	}
+	taken(true)
 	if after := where(); after[0] != before[1] || after[1] != before[0] {
 		t.Errorf("%v became %v", before, after)
 	}
-	for s, want := range map[*providers.Server]string{&first: "ACTIVE", &second: "SHUTOFF"} {
+	for s, want := range map[*providers.Server]string{&first: "SHUTOFF", &second: "ACTIVE"} {
 		if now, err := p.server(t.Context(), s.ID); err != nil || now.State != want {
 			t.Errorf("%s is %s, %v", s.Name, now.State, err)
 		}
@@ -162,8 +186,12 @@ func TestMoveVolume(t *testing.T) {
 		}
 	}
 	interrupted(second, first)
+	taken(true)
 	move(second, first)
+	taken(false)
 	// And so does the way back from there.
 	interrupted(first, second)
+	taken(true)
 	move(second, first)
+	taken(false)
 }

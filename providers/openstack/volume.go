@@ -46,6 +46,21 @@ func (p *Provider) findVolume(ctx context.Context, m mark) (string, bool, error)
 	return "", false, err
 }
 
+// StateSize implements providers.Mover.
+func (p *Provider) StateSize(ctx context.Context, server providers.Server) (int, error) {
+	m, err := p.serverMark(ctx, server)
+	if err != nil {
+		return 0, err
+	}
+	all, err := p.listVolumes(ctx)
+	for _, v := range all {
+		if markOf(v.Metadata) == m {
+			return v.Size, nil
+		}
+	}
+	return 0, err
+}
+
 // ensureVolume makes the volume for the state, when one is wanted, of an image with
 // nothing but its file system, which goes again.
 func (p *Provider) ensureVolume(ctx context.Context, m mark, machine providers.Machine) (string, error) {

@@ -27,17 +27,26 @@ type wall struct {
 
 // Wall implements providers.Provider.
 func (p *Provider) Wall(ctx context.Context, server providers.Server) (providers.Wall, error) {
+	m, err := p.serverMark(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	return &wall{p, server.ID, m}, nil
+}
+
+// serverMark is what is on all that belongs to a server.
+func (p *Provider) serverMark(ctx context.Context, server providers.Server) (mark, error) {
 	if server.Labels[providers.LabelServer] == "" {
 		var err error
 		if server, err = p.server(ctx, server.ID); err != nil {
-			return nil, err
+			return mark{}, err
 		}
 	}
 	m := markOf(server.Labels)
 	if m.server == "" {
-		return nil, fault.Input(fmt.Errorf("the server %s was not made by Ingot", server.Name))
+		return mark{}, fault.Input(fmt.Errorf("the server %s was not made by Ingot", server.Name))
 	}
-	return &wall{p, server.ID, m}, nil
+	return m, nil
 }
 
 // port is one of a server, with what the SDK keeps apart.
