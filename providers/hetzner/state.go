@@ -22,8 +22,6 @@ const (
 )
 
 const (
-	// stateLabel is how the machine finds the file system for its state: docs/image.md.
-	stateLabel = "ingot-var"
 	// labelState is on volumes whose file system is whole, and has the number of the work
 	// that made them: of their first server, whoever has them now.
 	labelState = "ingot-state"
@@ -121,7 +119,7 @@ func formatCommand(device string) (string, error) {
 		return "", fault.Provider(fmt.Errorf("%q cannot be the device of a volume", device))
 	}
 	return fmt.Sprintf(`n=0; until [ -b %[1]s ] || [ $n -eq 60 ]; do n=$((n+1)); sleep 1; done; `+
-		`/sbin/mke2fs -q -t ext4 -L %[2]s -E nodiscard %[1]s </dev/null && sync`, device, stateLabel), nil
+		`/sbin/mke2fs -q -t ext4 -L %[2]s -E nodiscard %[1]s </dev/null && sync`, device, providers.StateLabel), nil
 }
 
 // run runs a command, and has its last words in the error.

@@ -61,7 +61,7 @@ func TestDeploy(t *testing.T) {
 	t.Run("config", func(t *testing.T) { checkConfig(t, file(e, "web-1-config.iso"), machine(e, i, "").UserData) })
 	t.Run("state", func(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), "/sbin/e2fsck", "-fn", file(e, "web-1-state.raw")).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), stateLabel) {
+		if err != nil || !strings.Contains(string(out), providers.StateLabel) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
