@@ -81,7 +81,13 @@ func (c *cloud) blocks(w http.ResponseWriter, method string, path []string, body
 	case "GET":
 		c.answer(w, 200, block)
 	case "PATCH":
-		c.accept(w, "PATCH ipblocks", "", block, func() { merge(props(block), body) })
+		if c.fail["PATCH ipblocks"] == "" {
+			setState(block, "BUSY")
+		}
+		c.accept(w, "PATCH ipblocks", "", block, func() {
+			merge(props(block), body)
+			setState(block, "AVAILABLE")
+		})
 	case "DELETE":
 		if c.uses(block) {
 			c.say(w, 422, "The IP block has addresses that are used")

@@ -194,7 +194,12 @@ func (c *cloud) cards(w http.ResponseWriter, dc string, m *machine, method strin
 		c.rules(w, dc, card, method, path[2:], body)
 	case method == "GET":
 		c.answer(w, 200, card.Object)
+	case c.taken(card, texts(body["ips"])):
+		c.say(w, 422, "The IP address is used by another NIC, or is not reserved")
 	default:
+		if body["ips"] != nil && props(m.Object)["vmState"] != "SHUTOFF" {
+			c.t.Errorf("the address of %s changes while it runs", nameOf(m.Object))
+		}
 		c.accept(w, "PATCH nics", dc, card.Object, func() {
 			if ips, ok := body["ips"]; ok && len(texts(ips)) == 0 {
 				c.state.Next++
@@ -203,6 +208,23 @@ func (c *cloud) cards(w http.ResponseWriter, dc string, m *machine, method strin
 			merge(props(card.Object), body)
 		})
 	}
+}
+
+// taken reports whether a card cannot have these addresses.
+func (c *cloud) taken(card *networkCard, ips []string) bool {
+	for _, ip := range ips {
+		if !c.reserved(ip) {
+			return true
+		}
+		for _, d := range c.state.Centers {
+			for _, m := range d.Servers {
+				if slices.ContainsFunc(m.Cards, func(n *networkCard) bool { return n != card && slices.Contains(texts(props(n.Object)["ips"]), ip) }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (c *cloud) rules(w http.ResponseWriter, dc string, card *networkCard, method string, path []string, body object) {

@@ -51,10 +51,21 @@
 // Servers start from the first volume (PRIMARY), never from the second (NONE).
 //
 // A move is an exchange, with both servers switched off, which IONOS does by cutting the
-// power. A public address that was not reserved is lost by that, so one of the two must
-// have a reserved one ([Options.Reserve]). The volume that moves has the label
-// "ingot-move" from before the first change until after the last; meanwhile neither
-// server is found to be deleted, and the move can be gone on with or undone.
+// power. A public address that was not reserved is lost by that, so the server that the
+// state is taken from must have a reserved one ([Options.Reserve]). The volume that moves
+// has the label "ingot-move" from before the first change until after the last; meanwhile
+// neither server is found to be deleted, and the move can be gone on with or undone. Each
+// volume keeps a label of the server that it was made for ("ingot-born"), by which one
+// that was taken over is told.
+//
+// # The address
+//
+// Only a reserved one can move. The server that takes it has the label
+// "ingot-took-address", from before the first change on, with the block and whose it was:
+// when both have blocks, as they do when they were deployed the same way, the names do not
+// tell which has moved. Its own block is at no server meanwhile, costs, and is given to it
+// again when the other goes back. Labels of servers are not taken off again: the block
+// becomes "none".
 //
 // # The firewall
 //

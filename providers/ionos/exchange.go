@@ -26,18 +26,19 @@ type exchange struct {
 	from, to end
 	// moved gets to the second server and given to the first, wherever they are now.
 	moved, given sdk.Volume
-	// begun is a move that an earlier one has begun and not ended.
-	begun bool
+	// begun is a move that an earlier one has begun and not ended, undoes one that gives
+	// the first server back what it was made with.
+	begun, undoes bool
 	// parted is set before the first volume is asked to be taken off.
 	parted bool
 }
 
 // end is one of the two servers.
 type end struct {
-	server string // IONOS' id
-	name   string
-	entry  string // that its volumes are labelled with
-	on     bool   // it was, as the move began
+	dc, server string // IONOS' ids
+	name       string
+	entry      string // that its volumes are labelled with
+	on         bool   // it was, as the move of the volumes began
 }
 
 // MoveVolume implements [providers.Mover]: the two servers change their volumes for the
@@ -59,7 +60,7 @@ func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) er
 	if err := x.change(ctx); err != nil {
 		return x.back(ctx, err)
 	}
-	if err := x.power(ctx, x.to, running); err != nil {
+	if err := p.power(ctx, x.to, running); err != nil {
 		return err
 	}
 	return p.unlabel(ctx, p.volumeLabels(x.dc, *x.moved.Id), labelMove)
@@ -87,20 +88,18 @@ func (p *Provider) beginExchange(interrupted context.Context, from, to providers
 		return nil, fault.Input(fmt.Errorf("the labels of the volumes for the state of %s and %s say that each is on the other server, or they are on none; see how it stands at IONOS", from.Name, to.Name))
 	}
 	for _, e := range []*end{&x.from, &x.to} {
-		state, err := x.stateOf(ctx, *e)
+		state, err := x.p.stateOf(ctx, *e)
 		if err != nil {
 			return nil, err
 		}
 		e.on = state != shutOff
 	}
 	// One that was not reserved would be lost by switching off, for a move whose second
-	// half, that of the address, cannot be.
-	block, _, err := p.findBlock(ctx, from, to)
-	if err != nil {
-		return nil, err
-	}
-	if block == "" && !x.begun {
-		return nil, fault.Input(fmt.Errorf("the address of %s was not reserved, and IONOS takes it away when the server is switched off for its state to move; deploy with a reserved address: %w", from.Name, providers.ErrUnsupported))
+	// half, that of the address, cannot be. Whoever gives back has none of its own to lose.
+	if !x.begun && !x.undoes {
+		if _, err := p.reservedOf(ctx, x.from); err != nil {
+			return nil, err
+		}
 	}
 	way := map[string]string{labelMove: x.from.entry + "." + x.to.entry}
 	if err := p.label(ctx, p.volumeLabels(x.dc, *x.moved.Id), nil, way); err != nil {
@@ -110,28 +109,34 @@ func (p *Provider) beginExchange(interrupted context.Context, from, to providers
 }
 
 // ends are the two servers.
-func (x *exchange) ends(from, to providers.Server) error {
-	for _, s := range []struct {
-		providers.Server
-		*end
-	}{{from, &x.from}, {to, &x.to}} {
-		dc, server, err := split(s.Server.ID)
-		if err != nil {
-			return err
-		}
-		*s.end = end{server: server, name: s.Server.Name, entry: s.Labels[providers.LabelID]}
-		if s.entry == "" {
-			return fault.Input(fmt.Errorf("the server %s has no label %s, so that its volumes cannot be told from others", s.name, providers.LabelID))
-		}
-		if x.dc != "" && x.dc != dc {
-			return fault.Input(fmt.Errorf("%s and %s are in two data centers, and volumes move within one only: %w", from.Name, to.Name, providers.ErrUnsupported))
-		}
-		x.dc = dc
+func (x *exchange) ends(from, to providers.Server) (err error) {
+	if x.from, x.to, err = endsOf(from, to); err != nil {
+		return err
 	}
-	if x.from.server == x.to.server || x.from.entry == x.to.entry {
-		return fault.Input(errors.New("a server cannot take over from itself"))
+	if x.dc = x.from.dc; x.dc != x.to.dc {
+		return fault.Input(fmt.Errorf("%s and %s are in two data centers, and volumes move within one only: %w", from.Name, to.Name, providers.ErrUnsupported))
 	}
 	return nil
+}
+
+// endOf is a server of a move.
+func endOf(s providers.Server) (end, error) {
+	dc, server, err := split(s.ID)
+	e := end{dc: dc, server: server, name: s.Name, entry: s.Labels[providers.LabelID]}
+	if err == nil && e.entry == "" {
+		err = fault.Input(fmt.Errorf("the server %s has no label %s, so that what is its own cannot be told from others'", s.Name, providers.LabelID))
+	}
+	return e, err
+}
+
+func endsOf(from, to providers.Server) (a, b end, err error) {
+	if a, err = endOf(from); err != nil {
+		return a, b, err
+	}
+	if b, err = endOf(to); err == nil && (a.server == b.server || a.entry == b.entry) {
+		err = fault.Input(errors.New("a server cannot take over from itself"))
+	}
+	return a, b, err
 }
 
 // choose finds the volumes, and reports whether they are where their labels say. When a
@@ -179,6 +184,7 @@ func (x *exchange) choose(ctx context.Context) (agree bool, err error) {
 		if labels[*x.moved.Id][providers.LabelID] != x.from.entry {
 			x.moved, x.given = x.given, x.moved
 		}
+		x.undoes = labels[*x.given.Id][labelBorn] == x.from.entry
 		return x.isAsBefore(ctx)
 	}
 	return false, fault.Input(fmt.Errorf("%s has %d volumes for its state and %s has %d, and each must have one; deploy both with one to be able to move it: %w",
@@ -205,8 +211,8 @@ func checkAtRest(all map[string]map[string]string, entry string) error {
 // is so already stays.
 func (x *exchange) change(ctx context.Context) error {
 	steps := []func() error{
-		func() error { return x.power(ctx, x.from, shutOff) },
-		func() error { return x.power(ctx, x.to, shutOff) },
+		func() error { return x.p.power(ctx, x.from, shutOff) },
+		func() error { return x.p.power(ctx, x.to, shutOff) },
 		func() error { x.parted = true; return x.detach(ctx, x.moved, x.from) },
 		func() error { return x.detach(ctx, x.given, x.to) },
 		func() error { return x.attach(ctx, x.moved, x.to) },
@@ -249,7 +255,7 @@ func (x *exchange) back(ctx context.Context, failed error) error {
 	errs := []error{failed}
 	for _, e := range []end{x.from, x.to} {
 		if e.on {
-			errs = append(errs, x.power(ctx, e, running))
+			errs = append(errs, x.p.power(ctx, e, running))
 		}
 	}
 	return errors.Join(errs...)

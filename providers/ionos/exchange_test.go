@@ -12,8 +12,7 @@ import (
 	"ingot/providers"
 )
 
-// two is a rig with two servers that have volumes for their state; the first one has a
-// reserved address.
+// two is a rig with two servers that have volumes for their state and reserved addresses.
 type two struct {
 	*rig
 	a, b   providers.Server
@@ -24,6 +23,12 @@ type two struct {
 
 func newTwo(t *testing.T) *two {
 	t.Helper()
+	return newTwoWith(t, true, true)
+}
+
+// newTwoWith says which of the two have reserved addresses.
+func newTwoWith(t *testing.T, first, second bool) *two {
+	t.Helper()
 	x := &two{rig: newRig(t)}
 	x.cloud.polls = 1
 	x.ea, x.eb = x.begin(t), x.begin(t)
@@ -32,22 +37,38 @@ func newTwo(t *testing.T) *two {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.opts.Reserve = first
 	if x.a, err = p.Deploy(t.Context(), testMachine(x.ea, image)); err != nil {
 		t.Fatal(err)
 	}
-	p.opts.Reserve = false
+	p.opts.Reserve = second
 	m := testMachine(x.eb, image)
 	m.Name = "claw-2"
 	if x.b, err = p.Deploy(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	x.va, x.vb = stateVolume(t, x.rig, 0), stateVolume(t, x.rig, 1)
+	x.save(t)
+	x.reset(t)
+	return x
+}
+
+// save has the cloud as it is be what reset brings back.
+func (x *two) save(t *testing.T) {
+	t.Helper()
 	x.cloud.settle(false)
+	var err error
 	if x.saved, err = json.Marshal(x.cloud.state); err != nil {
 		t.Fatal(err)
 	}
-	x.reset(t)
-	return x
+}
+
+// hasTaken wants Taken to say this of a server.
+func (x *two) hasTaken(t *testing.T, when string, s providers.Server, state, address bool) {
+	t.Helper()
+	if a, b, err := x.Taken(t.Context(), s); err != nil || a != state || b != address {
+		t.Errorf("%s: %s has taken a state: %v, an address: %v, and not %v and %v; %v", when, s.Name, a, b, state, address, err)
+	}
 }
 
 // reset brings the cloud back to what it was.
@@ -198,6 +219,7 @@ func TestMoveVolumeRefuses(t *testing.T) {
 		{"no volume of the first", func(_, _ *providers.Server) { x.cloud.dropLabels(x.va) }, true, "claw-1 has 0 volumes for its state and claw-2 has 1"},
 		{"no volume of the second", func(_, _ *providers.Server) { x.cloud.dropLabels(x.vb) }, true, "claw-2 has 0"},
 		{"no reserved address", func(_, _ *providers.Server) { x.cloud.state.Blocks = nil }, true, "was not reserved"},
+		{"no reserved address of the first", func(_, _ *providers.Server) { x.cloud.state.Blocks = x.cloud.state.Blocks[1:] }, true, "claw-1 (203.0.113."},
 		{"two data centers", func(_, to *providers.Server) { to.ID = "other/" + strings.Split(to.ID, "/")[1] }, true, "in two data centers"},
 		{"the same server", func(from, to *providers.Server) { *to = *from }, false, "take over from itself"},
 		{"a server of others", func(_, to *providers.Server) { to.Labels = nil }, false, "no label ingot-id"},

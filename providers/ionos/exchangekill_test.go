@@ -1,6 +1,7 @@
 package ionos
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,9 +26,12 @@ func (m *mortal) RoundTrip(r *http.Request) (*http.Response, error) {
 	return m.RoundTripper.RoundTrip(r)
 }
 
+// mover is one of the two moves.
+type mover func(*Provider, context.Context, providers.Server, providers.Server) error
+
 // dies moves in a process that dies before its request number n, from 0. It returns
 // false when there were fewer.
-func (x *two) dies(t *testing.T, n int, from, to providers.Server) (dead bool) {
+func (x *two) dies(t *testing.T, n int, move mover, from, to providers.Server) (dead bool) {
 	t.Helper()
 	p := x.again(t)
 	client := p.api.GetConfig().HTTPClient
@@ -39,7 +43,7 @@ func (x *two) dies(t *testing.T, n int, from, to providers.Server) (dead bool) {
 		}
 		dead = m.dead
 	}()
-	if err := p.MoveVolume(t.Context(), from, to); err != nil {
+	if err := move(p, t.Context(), from, to); err != nil {
 		t.Fatalf("at %d requests: %v", n, err)
 	}
 	return false
@@ -66,7 +70,7 @@ func TestMoveVolumeKilledAtAnyMoment(t *testing.T) {
 		for k := 8; k < begun; k += 8 {
 			for _, ends := range [][2]providers.Server{{x.a, x.b}, {x.b, x.a}} {
 				x.reset(t)
-				if !x.dies(t, n, x.a, x.b) || !strings.Contains(x.now(), "first is on its way") || !x.dies(t, k, x.b, x.a) {
+				if !x.dies(t, n, (*Provider).MoveVolume, x.a, x.b) || !strings.Contains(x.now(), "first is on its way") || !x.dies(t, k, (*Provider).MoveVolume, x.b, x.a) {
 					continue
 				}
 				between := x.now()
@@ -91,7 +95,7 @@ func (x *two) ended(t *testing.T, from, to providers.Server, step int, moved, un
 	t.Helper()
 	for n := 0; ; n += step {
 		x.reset(t)
-		if !x.dies(t, n, from, to) {
+		if !x.dies(t, n, (*Provider).MoveVolume, from, to) {
 			return begun
 		}
 		// What was asked for is carried out, sometimes some time after the next process
@@ -112,8 +116,11 @@ func (x *two) ended(t *testing.T, from, to providers.Server, step int, moved, un
 			if _, err := x.StateSize(t.Context(), x.a); fault.Of(err) != fault.OfInput {
 				t.Errorf("before request %d: the size is told: %v", n, err)
 			}
+			x.hasTaken(t, "in the middle", from, true, false)
+			x.hasTaken(t, "in the middle", to, true, false)
 		case begun == 0:
 			x.wants(t, "before anything", atFirst)
+			x.hasTaken(t, "before anything", to, false, false)
 		default:
 			t.Errorf("before request %d: it is not known that a move has begun", n)
 		}
@@ -122,11 +129,12 @@ func (x *two) ended(t *testing.T, from, to providers.Server, step int, moved, un
 			t.Errorf("before request %d: the same once more: %v", n, err)
 		}
 		x.wants(t, "the same once more from "+between, moved)
+		x.hasTaken(t, "moved", to, true, false)
 
 		// The other way is a move of its own when nothing has begun.
 		if onItsWay {
 			x.reset(t)
-			x.dies(t, n, from, to)
+			x.dies(t, n, (*Provider).MoveVolume, from, to)
 			x.cloud.dawdle()
 			if n%5 == 0 {
 				x.cloud.state.Blocks = nil // which is no reason to leave it half done
@@ -135,6 +143,7 @@ func (x *two) ended(t *testing.T, from, to providers.Server, step int, moved, un
 				t.Errorf("before request %d: the other way: %v", n, err)
 			}
 			x.wants(t, "the other way from "+between, undone)
+			x.hasTaken(t, "undone", to, false, false)
 		}
 		if t.Failed() {
 			t.Fatalf("the process died before request %d", n)

@@ -122,7 +122,7 @@ func newProvider(ctx context.Context, o Options, pc pace) (*Provider, error) {
 	if o.FTP == "" {
 		o.FTP = ftpHost(o.Location)
 	}
-	p := &Provider{opts: &o, api: newClient(o), pace: pc, reach: new(net.Dialer).DialContext, format: makeState}
+	p := &Provider{opts: &o, api: newClient(o), pace: pc, reach: new(net.Dialer).DialContext, format: providers.StateFile}
 	contract, err := p.contract(ctx)
 	if err != nil {
 		return nil, err

@@ -240,7 +240,7 @@ func TestDeployInBadWeather(t *testing.T) {
 				t.Errorf("the labels are %v, not %v; %v", labels, want, err)
 			}
 			state := labels[idOf(d[1].Volumes[1])]
-			if len(state) != 3 || state[providers.LabelID] != e.ID || state[providers.LabelServer] != "claw-1" || len(state[labelState]) != 40 {
+			if len(state) != 4 || state[providers.LabelID] != e.ID || state[labelBorn] != e.ID || state[providers.LabelServer] != "claw-1" || len(state[labelState]) != 40 {
 				t.Errorf("the labels of the state are %v", state)
 			}
 			if n := len(r.ftp.files(t, diskFolder)); n != 2 {

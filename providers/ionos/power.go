@@ -17,8 +17,8 @@ const (
 )
 
 // read is one of the two servers as it is now.
-func (x *exchange) read(ctx context.Context, e end) (*sdk.ServerProperties, error) {
-	s, response, err := x.p.api.ServersApi.DatacentersServersFindById(ctx, x.dc, e.server).Execute()
+func (p *Provider) read(ctx context.Context, e end) (*sdk.ServerProperties, error) {
+	s, response, err := p.api.ServersApi.DatacentersServersFindById(ctx, e.dc, e.server).Execute()
 	if err := checkAnswer("look at the server "+e.name, response, err); err != nil {
 		return nil, err
 	}
@@ -28,8 +28,8 @@ func (x *exchange) read(ctx context.Context, e end) (*sdk.ServerProperties, erro
 	return s.Properties, nil
 }
 
-func (x *exchange) stateOf(ctx context.Context, e end) (string, error) {
-	s, err := x.read(ctx, e)
+func (p *Provider) stateOf(ctx context.Context, e end) (string, error) {
+	s, err := p.read(ctx, e)
 	if err != nil {
 		return "", err
 	}
@@ -37,19 +37,19 @@ func (x *exchange) stateOf(ctx context.Context, e end) (string, error) {
 }
 
 // power switches a server on or off, if it is not so.
-func (x *exchange) power(ctx context.Context, e end, want string) error {
-	api, what := x.p.api.ServersApi, "switch off the server "+e.name
+func (p *Provider) power(ctx context.Context, e end, want string) error {
+	api, what := p.api.ServersApi, "switch off the server "+e.name
 	send := func(ctx context.Context) (*sdk.APIResponse, error) {
-		return api.DatacentersServersStopPost(ctx, x.dc, e.server).Execute()
+		return api.DatacentersServersStopPost(ctx, e.dc, e.server).Execute()
 	}
 	if want == running {
 		what = "switch on the server " + e.name
 		send = func(ctx context.Context) (*sdk.APIResponse, error) {
-			return api.DatacentersServersStartPost(ctx, x.dc, e.server).Execute()
+			return api.DatacentersServersStartPost(ctx, e.dc, e.server).Execute()
 		}
 	}
-	return x.p.until(ctx, what, func() (bool, error) {
-		state, err := x.stateOf(ctx, e)
+	return p.until(ctx, what, func() (bool, error) {
+		state, err := p.stateOf(ctx, e)
 		return state == want, err
 	}, send)
 }
@@ -104,7 +104,7 @@ func (x *exchange) attach(ctx context.Context, v sdk.Volume, e end) error {
 // keepBoot has a server start from the volume that it was made with, should IONOS have
 // taken the new one for it.
 func (x *exchange) keepBoot(ctx context.Context, e end, state sdk.Volume) error {
-	now, err := x.read(ctx, e)
+	now, err := x.p.read(ctx, e)
 	if err != nil || now.BootVolume == nil || deref(now.BootVolume.Id) != *state.Id {
 		return err
 	}
@@ -128,14 +128,31 @@ func (x *exchange) keepBoot(ctx context.Context, e end, state sdk.Volume) error 
 // settledCenter waits until nothing is carried out in a data center: what a process that
 // was ended has asked for may be.
 func (p *Provider) settledCenter(ctx context.Context, dc string) error {
-	const what = "wait for the data center"
-	for {
+	return p.quiet(ctx, "wait for the data center", func() (*sdk.DatacenterElementMetadata, *sdk.APIResponse, error) {
 		d, response, err := p.api.DataCentersApi.DatacentersFindById(ctx, dc).Execute()
-		if err := checkAnswer(what, response, err); err != nil {
+		return d.Metadata, response, err
+	})
+}
+
+// settledBlock is settledCenter for a reserved address, which is in none. One that is
+// gone is no error.
+func (p *Provider) settledBlock(ctx context.Context, id string) error {
+	err := p.quiet(ctx, "wait for the reserved address", func() (*sdk.DatacenterElementMetadata, *sdk.APIResponse, error) {
+		b, response, err := p.api.IPBlocksApi.IpblocksFindById(ctx, id).Execute()
+		return b.Metadata, response, err
+	})
+	if isGone(err) {
+		return nil
+	}
+	return err
+}
+
+// quiet waits until something is not busy.
+func (p *Provider) quiet(ctx context.Context, what string, get func() (*sdk.DatacenterElementMetadata, *sdk.APIResponse, error)) error {
+	for {
+		metadata, response, err := get()
+		if err := checkAnswer(what, response, err); err != nil || !isBusyState(metadata) {
 			return err
-		}
-		if !isBusyState(d.Metadata) {
-			return nil
 		}
 		if err := rest(ctx, p.pace.poll); err != nil {
 			return giveUp(what, err)
