@@ -48,7 +48,7 @@ depth: setup all ## lynis and ssh-audit at the example, and lynis at a plain Deb
 	bin/ingot test --depth examples/openclaw
 	$(GO) test -timeout 60m -v -run '^TestAuditOfStockDebian$$' ./qemu-tests/assay -audit
 
-openstack: ## the OpenStack provider's tests with Debian's keystone, glance, neutron, placement, nova and cinder, which are installed and not started
+openstack: ## the OpenStack provider's tests with Debian's keystone, glance, neutron, placement, nova, cinder, gnocchi and aodh, which are installed and not started
 	./setup.sh openstack
 	$(GO) test -timeout 60m -v ./providers/openstack -cloud
 

@@ -13,7 +13,7 @@ locales tzdata
 libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables
 vsftpd hcloud-cli"
 [ "${1-}" != openstack ] || packages="e2fsprogs python3-keystone python3-glance python3-neutron python3-placement python3-nova python3-cinder
-python3-openstackclient"
+python3-openstackclient python3-aodh python3-aodhclient python3-gnocchi postgresql-15"
 
 missing=
 for package in $packages; do

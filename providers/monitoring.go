@@ -20,7 +20,8 @@ type Monitor interface {
 	Alarms(ctx context.Context, server Server) ([]Alarm, error)
 	// SetAlarms makes them equal to these: what is missing is made before anything is
 	// removed, and what is equal stays untouched. One that the provider cannot have is
-	// an error of [fault.Input] that says why, before anything is changed.
+	// an error of [fault.Input] that says why, before anything is changed. They belong to
+	// the server and go with it; journal may be nil.
 	SetAlarms(ctx context.Context, server Server, want []Alarm, journal *Entry) error
 }
 

@@ -54,7 +54,7 @@ func (f *alarmFlags) register(cmd *cobra.Command) {
 	} {
 		f.above[m.metric] = cmd.Flags().Float64(string(m.metric), m.above, "alarm above this: "+m.what+"; 0 is no alarm")
 	}
-	cmd.Flags().DurationVar(&f.length, "for", 10*time.Minute, "how long it must be above")
+	cmd.Flags().DurationVar(&f.length, "for", 10*time.Minute, "how long it must be above, in steps of 5m")
 	cmd.Flags().StringArrayVar(&f.notify, "notify", nil, "who is told: a URL that gets a POST, or mailto:ADDRESS, as the provider can; can be repeated")
 }
 
@@ -71,8 +71,8 @@ func (f *alarmFlags) alarms() ([]providers.Alarm, error) {
 		}
 	}
 	switch {
-	case f.length < time.Minute || f.length > 24*time.Hour:
-		return nil, fault.Input(fmt.Errorf("--for %s: 1m to 24h", f.length))
+	case f.length < alarmStep || f.length > 24*time.Hour || f.length%alarmStep != 0:
+		return nil, fault.Input(fmt.Errorf("--for %s: 5m to 24h, in steps of 5m", f.length))
 	case len(f.notify) == 0 && len(list) > 0:
 		return nil, fault.Input(errors.New("an alarm that nobody hears is none: say with --notify who is told, a URL or mailto:ADDRESS"))
 	}
@@ -83,6 +83,9 @@ func (f *alarmFlags) alarms() ([]providers.Alarm, error) {
 	}
 	return list, nil
 }
+
+// alarmStep is how often clouds measure (Ceilometer's default).
+const alarmStep = 5 * time.Minute
 
 // asked are the metrics whose thresholds somebody has written.
 func asked(cmd *cobra.Command) (list []providers.Metric) {

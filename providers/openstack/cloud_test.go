@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,11 +22,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The services of the cloud and their ports, in the order in which they start.
-var services = []struct {
+// service is one of the cloud's, by its program's name and that in the catalog.
+type service struct {
 	name, kind, path string
 	port             int
-}{
+}
+
+// The services of the cloud, in the order in which they start.
+var services = []service{
 	{"keystone", "", "", 5000},
 	{"glance", "image", "", 9292},
 	{"neutron", "network", "", 9696},
@@ -42,6 +46,13 @@ const insideVar = "INGOT_TEST_OPENSTACK_NETWORK"
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() || !*wanted || os.Getenv(insideVar) != "" || missingPackages() != "" {
+		if os.Getenv(insideVar) != "" {
+			// Tests without the cloud listen there, too.
+			if err := loopbackUp(); err != nil {
+				fmt.Fprintln(os.Stderr, "the loopback of the network namespace cannot be used:", err)
+				os.Exit(1)
+			}
+		}
 		status := m.Run()
 		running.stop()
 		os.Exit(status)
@@ -78,18 +89,35 @@ func TestMain(m *testing.M) {
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 
+func loopbackUp() error {
+	loopback, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(loopback)
+}
+
 // missingPackages names Debian's packages that are not here.
 func missingPackages() string {
-	var missing []string
-	for module, name := range map[string]string{
+	return missing(map[string]string{
 		"keystone": "python3-keystone", "glance": "python3-glance", "neutron": "python3-neutron",
 		"nova": "python3-nova", "placement": "python3-placement", "cinder": "python3-cinder", "openstackclient": "python3-openstackclient",
-	} {
-		if _, err := os.Stat(filepath.Join("/usr/lib/python3/dist-packages", module)); err != nil {
-			missing = append(missing, name)
+	})
+}
+
+// missing names the packages of Python modules, or of other files, that are not here.
+func missing(packages map[string]string) string {
+	var names []string
+	for file, name := range packages {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join("/usr/lib/python3/dist-packages", file)
+		}
+		if _, err := os.Stat(file); err != nil {
+			names = append(names, name)
 		}
 	}
-	return strings.Join(missing, " ")
+	slices.Sort(names)
+	return strings.Join(names, " ")
 }
 
 var wanted = flag.Bool("cloud", false, "start the services of a cloud and test with them")
@@ -100,6 +128,8 @@ type cloud struct {
 	children []*exec.Cmd
 	once     sync.Once
 	err      error
+
+	alarming alarming
 }
 
 var running cloud
@@ -129,17 +159,10 @@ func needCloud(t *testing.T) *cloud {
 
 func (c *cloud) start() (err error) {
 	began := time.Now()
-	loopback, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(loopback)
+	if c.dir, err = os.MkdirTemp("", "cloud-"); err != nil {
+		return err
 	}
-	if err == nil {
-		c.dir, err = os.MkdirTemp("", "cloud-")
-	}
-	if err == nil {
-		err = c.configure()
-	}
-	if err != nil {
+	if err := c.configure(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -171,7 +194,7 @@ func (c *cloud) start() (err error) {
 
 // configure copies the configuration to where the services keep their things.
 func (c *cloud) configure() error {
-	for _, dir := range []string{"lock", "images", "tasks", "staging", "conversion", "coordination", "volumes"} {
+	for _, dir := range []string{"lock", "images", "tasks", "staging", "conversion", "coordination", "volumes", "measures", "postgres"} {
 		if err := os.Mkdir(filepath.Join(c.dir, dir), 0o700); err != nil {
 			return err
 		}

@@ -30,14 +30,14 @@ const (
 )
 
 // Find implements providers.Provider. The order is that in which things can be
-// deleted: a server uses all others.
+// deleted: alarms watch a server, and a server uses all others.
 func (p *Provider) Find(ctx context.Context, id string) ([]providers.Resource, error) {
 	if id == "" {
 		return nil, fault.Input(fmt.Errorf("nothing is looked for without the number of a journal's entry"))
 	}
 	var found []providers.Resource
 	for _, look := range []func(context.Context, string) ([]providers.Resource, error){
-		p.findServers, p.findPorts, p.findAddresses, p.findGroups, p.findVolumes, p.findImages,
+		p.findAlarms, p.findServers, p.findPorts, p.findAddresses, p.findGroups, p.findVolumes, p.findImages,
 	} {
 		some, err := look(ctx, id)
 		if err != nil {
@@ -161,6 +161,9 @@ func (p *Provider) deletion(r providers.Resource) (remove, look step, err error)
 	case kindVolume:
 		return func(ctx context.Context) error { return volumes.Delete(ctx, p.volume, r.ID, nil).ExtractErr() },
 			func(ctx context.Context) error { return get(ctx, p.volume, "volumes", r.ID) }, p.needVolume()
+	case kindAlarm:
+		return func(ctx context.Context) error { return p.deleteAlarm(ctx, r.ID) },
+			func(ctx context.Context) error { return get(ctx, p.alarming, "alarms", r.ID) }, p.needAlarming()
 	}
 	return nil, nil, fault.Input(fmt.Errorf("OpenStack has no %q that Ingot makes", r.Kind))
 }

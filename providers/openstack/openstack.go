@@ -1,12 +1,14 @@
 // Package openstack is a provider: an OpenStack cloud's glance keeps the images, its
 // neutron is the firewall, its nova runs the servers and its cinder, where there is
-// one, keeps their state.
+// one, keeps their state. Where there is an aodh, it watches them by what ceilometer
+// measures and gnocchi keeps.
 //
-// What is proven how: the tests run Debian's keystone, glance, neutron, placement, nova
-// and cinder, real in all but the last step: neutron's mechanism driver, nova's
-// hypervisor and cinder's storage are the ones that come with them for tests, which
-// keep account of what they are told and do nothing. So images are kept for real; no
-// packet is dropped there, no machine boots, and volumes are attached on paper only.
+// What is proven how: the tests run Debian's keystone, glance, neutron, placement, nova,
+// cinder, gnocchi and aodh, real in all but the last step: neutron's mechanism driver,
+// nova's hypervisor and cinder's storage are the ones that come with them for tests,
+// which keep account of what they are told and do nothing. So images are kept for real;
+// no packet is dropped there, no machine boots, and volumes are attached on paper only.
+// Alarms go off for real, by numbers that a test writes in ceilometer's place.
 // It was never run at a public cloud.
 package openstack
 
@@ -68,6 +70,7 @@ type Provider struct {
 
 	image, network  *gophercloud.ServiceClient
 	compute, volume *gophercloud.ServiceClient // nil where the cloud has none
+	alarming        *gophercloud.ServiceClient // nil, too
 
 	// poll is the pause between two looks at something that takes its time.
 	poll time.Duration
@@ -79,6 +82,7 @@ type Provider struct {
 var (
 	_ providers.Provider = (*Provider)(nil)
 	_ providers.Mover    = (*Provider)(nil)
+	_ providers.Monitor  = (*Provider)(nil)
 )
 
 // pollPause is the pause between two looks: a server takes half a minute.
@@ -132,6 +136,7 @@ func (p *Provider) findServices(client *gophercloud.ProviderClient, where gopher
 		{"network", &p.network, sdk.NewNetworkV2, false},
 		{"compute", &p.compute, sdk.NewComputeV2, true},
 		{"block storage", &p.volume, sdk.NewBlockStorageV3, true},
+		{"alarming", &p.alarming, newAlarming, true},
 	} {
 		found, err := service.find(client, where)
 		if isNotInCatalog(err) {

@@ -59,12 +59,7 @@ func (c *cloud) seedIdentity(ctx context.Context) error {
 		return err
 	}
 	for _, s := range services[1:] {
-		made, err := identity.Create(ctx, keystone, identity.CreateOpts{Type: s.kind, Extra: map[string]any{"name": s.name}}).Extract()
-		if err != nil {
-			return err
-		}
-		url := fmt.Sprintf("http://127.0.0.1:%d%s", s.port, s.path)
-		if err := endpoints.Create(ctx, keystone, endpoints.CreateOpts{Availability: gophercloud.AvailabilityPublic, Region: region, Name: s.name, URL: url, ServiceID: made.ID}).Err; err != nil {
+		if err := s.offer(ctx, keystone); err != nil {
 			return err
 		}
 	}
@@ -85,6 +80,16 @@ func (c *cloud) seedIdentity(ctx context.Context) error {
 		return fmt.Errorf("%d roles called member, %v", len(member), err)
 	}
 	return roles.Assign(ctx, keystone, member[0].ID, roles.AssignOpts{UserID: smith.ID, ProjectID: shop.ID}).ExtractErr()
+}
+
+// offer puts a service into the catalog.
+func (s service) offer(ctx context.Context, keystone *gophercloud.ServiceClient) error {
+	made, err := identity.Create(ctx, keystone, identity.CreateOpts{Type: s.kind, Extra: map[string]any{"name": s.name}}).Extract()
+	if err != nil {
+		return err
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d%s", s.port, s.path)
+	return endpoints.Create(ctx, keystone, endpoints.CreateOpts{Availability: gophercloud.AvailabilityPublic, Region: region, Name: s.name, URL: url, ServiceID: made.ID}).Err
 }
 
 // seed makes what operators make: an external network and sizes; and what a project
@@ -115,10 +120,10 @@ func (c *cloud) seed(ctx context.Context) error {
 		return err
 	}
 	for _, size := range []struct {
-		name      string
-		ram, disk int
-	}{{"tiny", 512, 6}, {"flat", 1024, 1}, {"small", 1024, 6}, {"large", 2048, 20}} {
-		if err := flavors.Create(ctx, nova, flavors.CreateOpts{Name: size.name, RAM: size.ram, Disk: &size.disk, VCPUs: 1}).Err; err != nil {
+		name            string
+		ram, disk, cpus int
+	}{{"tiny", 512, 6, 1}, {"flat", 1024, 1, 1}, {"small", 1024, 6, 1}, {"large", 2048, 20, 2}} {
+		if err := flavors.Create(ctx, nova, flavors.CreateOpts{Name: size.name, RAM: size.ram, Disk: &size.disk, VCPUs: size.cpus}).Err; err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,10 @@
 """Runs one OpenStack service in the foreground: serve.py SERVICE DIR PORT
 
 The code is Debian's python3-keystone, python3-glance, python3-neutron,
-python3-placement, python3-nova and python3-cinder, as it is. DIR has the service's
-configuration, SERVICE.conf, and gets its database. Nova's four programs run as one
-process, and cinder's three: the message bus inside of it, "fake://", needs no broker.
+python3-placement, python3-nova, python3-cinder, python3-gnocchi and python3-aodh, as
+it is. DIR has the service's configuration, SERVICE.conf, and gets its database. Nova's
+four programs run as one process, and cinder's and aodh's three: the message bus inside
+of it, "fake://", needs no broker.
 """
 
 import grp
@@ -19,7 +20,7 @@ import wsgiref.simple_server
 DATABASES = {
     "keystone": ["keystone"], "glance": ["glance"], "neutron": ["neutron"],
     "placement": ["placement"], "cinder": ["cinder"],
-    "nova": ["nova-api", "nova-cell0", "nova-cell1"],
+    "nova": ["nova-api", "nova-cell0", "nova-cell1"], "gnocchi": [], "aodh": ["aodh"],
 }
 
 
@@ -181,6 +182,28 @@ def cinder(directory, conf, port):
     service.WSGIService("osapi_volume").start()
     while True:
         eventlet.sleep(3600)
+
+
+def gnocchi(directory, conf, port):
+    def upgrade():
+        from gnocchi.cli import manage
+        return manage.upgrade()
+
+    program(upgrade, "gnocchi-upgrade", "--config-file", conf, "--sacks-number", "1")
+    sys.argv = ["gnocchi-api", "--config-file", conf]
+    from gnocchi.cli import api
+    listen(api.wsgi(), port)
+
+
+def aodh(directory, conf, port):
+    from aodh import evaluator, notifier, service, storage
+    from aodh.api import app
+    config = service.prepare_service(argv=["--config-file", conf])
+    storage.get_connection_from_config(config).upgrade()
+    # Each works in a thread of its own from here on.
+    notifier.AlarmNotifierService(0, config)
+    evaluator.AlarmEvaluationService(0, config)
+    listen(app.load_app(config), port)
 
 
 if __name__ == "__main__":
