@@ -54,10 +54,12 @@ func (c *console) replace(ctx context.Context, r ready, f deployFlags) (deployed
 		if err == nil {
 			err = c.takes(ctx, r, &made)
 		} else {
-			err = fmt.Errorf("move the %s of %s: %w; %s runs beside it", step.what, old.Name, err, made.Server.Name)
+			err = fmt.Errorf("move the %s of %s: %w", step.what, old.Name, err)
 		}
 		if err != nil {
-			return made, errors.Join(err, c.moveBack(ctx, mover, made.Server, old))
+			err = errors.Join(err, c.moveBack(ctx, mover, made.Server, old))
+			c.remark("\"ingot destroy --server %s\" removes the new server", made.Server.Name)
+			return made, err
 		}
 	}
 	if err := c.forget(ctx, r.provider, made.Server); err != nil {
