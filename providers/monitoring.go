@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -101,13 +102,25 @@ func (p AlarmPlan) Text(provider string) string {
 		alarms []Alarm
 	}{{"+", p.Add}, {"-", p.Remove}, {"=", p.Keep}} {
 		for _, a := range part.alarms {
-			fmt.Fprintf(&s, "%s %-8s above %g %s for %s, to %s\n", part.sign, a.Metric, math.Round(a.Above*100)/100, a.Metric.unit(), shortly(a.For), strings.Join(a.Notify, ", "))
+			fmt.Fprintf(&s, "%s %-8s above %g %s for %s, to %s\n", part.sign, a.Metric, math.Round(a.Above*100)/100, a.Metric.unit(), shortly(a.For), strings.Join(heard(a.Notify), ", "))
 		}
 	}
 	for _, m := range p.Unsupported {
 		fmt.Fprintf(&s, "! %-8s unsupported by %s\n", m, provider)
 	}
 	return s.String()
+}
+
+// heard are the addresses without what is a secret in many: all after a URL's host.
+func heard(addresses []string) []string {
+	var list []string
+	for _, a := range addresses {
+		if u, err := url.Parse(a); err == nil && u.Host != "" {
+			a = u.Host
+		}
+		list = append(list, a)
+	}
+	return list
 }
 
 func (m Metric) unit() string {

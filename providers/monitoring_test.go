@@ -18,10 +18,10 @@ func TestCompareAlarms(t *testing.T) {
 		can        []Metric
 		text       string
 	}{
-		"nothing there":  {[]Alarm{alarm(CPU, 90, "https://a.example")}, nil, Metrics(), "+ cpu      above 90 % for 10m, to https://a.example\n"},
+		"nothing there":  {[]Alarm{alarm(CPU, 90, "https://u:p@a.example/secret")}, nil, Metrics(), "+ cpu      above 90 % for 10m, to a.example\n"},
 		"all there":      {[]Alarm{alarm(CPU, 90, "a", "b")}, []Alarm{alarm(CPU, 90.0004, "a", "b")}, Metrics(), "= cpu      above 90 % for 10m, to a, b\n"},
 		"another height": {[]Alarm{alarm(Network, 12.5, "a")}, []Alarm{alarm(Network, 13, "a")}, Metrics(), "+ network  above 12.5 MiB/s for 10m, to a\n- network  above 13 MiB/s for 10m, to a\n"},
-		"another length": {[]Alarm{longer}, []Alarm{alarm(CPU, 90, "https://a.example")}, Metrics(), "+ cpu      above 90 % for 2h, to https://a.example\n- cpu      above 90 % for 10m, to https://a.example\n"},
+		"another length": {[]Alarm{longer}, []Alarm{alarm(CPU, 90, "https://a.example")}, Metrics(), "+ cpu      above 90 % for 2h, to a.example\n- cpu      above 90 % for 10m, to a.example\n"},
 		"another ear":    {[]Alarm{alarm(CPU, 90, "a")}, []Alarm{alarm(CPU, 90, "b")}, Metrics(), "+ cpu      above 90 % for 10m, to a\n- cpu      above 90 % for 10m, to b\n"},
 		"not wanted":     {nil, []Alarm{alarm(Memory, 90, "a")}, Metrics(), "- memory   above 90 % for 10m, to a\n"},
 		"unsupported":    {[]Alarm{alarm(CPU, 90, "a"), alarm(Disk, 85, "a")}, nil, []Metric{CPU}, "+ cpu      above 90 % for 10m, to a\n! disk     unsupported by somebody\n"},

@@ -111,13 +111,10 @@ func (c *console) deploy(ctx context.Context, dir string, f deployFlags) (deploy
 		return c.replace(ctx, r, f)
 	}
 	made, err := c.deployAs(ctx, r, f, f.where.serverName(r.loaded))
-	if err == nil {
-		err = c.forget(ctx, r.provider, made.Server)
-	}
 	if err != nil {
 		return made, err
 	}
-	return made, c.connects(r.owner, made.Server.Addresses)
+	return made, errors.Join(c.connects(r.owner, made.Server.Addresses), c.forget(ctx, r.provider, made.Server))
 }
 
 // deployAs makes a server under a name that nobody has.

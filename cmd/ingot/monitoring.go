@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,13 +62,14 @@ func (f *alarmFlags) register(cmd *cobra.Command) {
 // alarms are what the flags ask for.
 func (f *alarmFlags) alarms() ([]providers.Alarm, error) {
 	var list []providers.Alarm
+	notify := slices.Compact(slices.Sorted(slices.Values(f.notify))) // as providers list them
 	for _, m := range providers.Metrics() {
 		above := *f.above[m]
-		if above < 0 || above > 100 && m != providers.Network {
+		if !(above >= 0) || above > 100 && m != providers.Network { // not a number, too
 			return nil, fault.Input(fmt.Errorf("--%s %g: percent are 1 to 100, and 0 is no alarm", m, above))
 		}
 		if above > 0 {
-			list = append(list, providers.Alarm{Metric: m, Above: above, For: f.length, Notify: f.notify})
+			list = append(list, providers.Alarm{Metric: m, Above: above, For: f.length, Notify: notify})
 		}
 	}
 	switch {
@@ -77,8 +79,9 @@ func (f *alarmFlags) alarms() ([]providers.Alarm, error) {
 		return nil, fault.Input(errors.New("an alarm that nobody hears is none: say with --notify who is told, a URL or mailto:ADDRESS"))
 	}
 	for _, to := range f.notify {
+		// It is not repeated: many such URLs have a secret in them.
 		if u, err := url.Parse(to); err != nil || u.Scheme != "mailto" && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-			return nil, fault.Input(fmt.Errorf("--notify %s: write a URL with https://, or mailto:ADDRESS", to))
+			return nil, fault.Input(errors.New("--notify: write a URL with https://, or mailto:ADDRESS"))
 		}
 	}
 	return list, nil
@@ -155,10 +158,8 @@ did not make stay.`,
 func supported(asked []providers.Metric, want []providers.Alarm, m providers.Monitor, name string) error {
 	var cannot []string
 	for _, metric := range providers.CompareAlarms(want, nil, m.Metrics()).Unsupported {
-		for _, a := range asked {
-			if a == metric {
-				cannot = append(cannot, "--"+string(a))
-			}
+		if slices.Contains(asked, metric) {
+			cannot = append(cannot, "--"+string(metric))
 		}
 	}
 	if len(cannot) == 0 {
