@@ -33,7 +33,7 @@ var (
 // closed.
 func TestExposedThenClosed(t *testing.T) {
 	closed := image(t)
-	turn(t, closed, 0)
+	turn(t, closed, 5)
 	open := exposed(t)
 	lab, id := newLab(t, open)
 	m := boot(t, lab, id, BootOptions{Image: open.Image, Firmware: vm.BIOS, Instance: id.Instance, Reboots: true})

@@ -34,7 +34,7 @@ var timeAddress = netip.MustParseAddr("45.77.123.123")
 // and from no other: the same server with a certificate that nobody trusts sets
 // no clock.
 func TestClock(t *testing.T) {
-	turn(t, image(t), 0)
+	turn(t, image(t), 3)
 	ca, trusted := authority(t)
 	b := withTimeServer(t, ca)
 	server := newTimeServer(t, auditTree(t, b))

@@ -70,7 +70,7 @@ func stock(t *testing.T, complete func(built) images.StockOptions) (built, image
 // A plain Debian system that gets the rendered user-data, and nothing else,
 // keeps the promises of the sealed image but for those that need the seal.
 func TestCloudInit(t *testing.T) {
-	turn(t, image(t), 1)
+	turn(t, image(t), 2)
 	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
 	userData, err := ignition.CloudInit(id.Plan, id.secrets)

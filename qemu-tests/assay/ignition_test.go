@@ -21,7 +21,7 @@ var ignitionPackages = []string{"curl", "dosfstools", "dracut", "dracut-network"
 // A plain Debian system that has the packages and runs Ignition at its first
 // boot keeps the promises of the sealed image but for those that need the seal.
 func TestIgnitionOnStock(t *testing.T) {
-	turn(t, image(t), 0)
+	turn(t, image(t), 5)
 	b, system := stock(t, func(b built) images.StockOptions {
 		module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", source.Module).Output()
 		if err != nil {

@@ -112,7 +112,7 @@ func TestInstallOverDebian(t *testing.T) {
 // A rescue system, which runs from another disk: the image is written while it
 // arrives. The network dies in the middle of it, and the next try goes through.
 func TestInstallFromRescue(t *testing.T) {
-	turn(t, image(t), 0)
+	turn(t, image(t), 3)
 	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
 	rescue := newDebian(t, system, "/dev/vdb")
@@ -160,7 +160,7 @@ func TestInstallFromRescue(t *testing.T) {
 // A temporary Debian at a provider that takes no images: its disk becomes the image,
 // to the last bit, and it is switched off.
 func TestReplaceDebian(t *testing.T) {
-	turn(t, image(t), 1)
+	turn(t, image(t), 4)
 	b, system := stock(t, func(built) images.StockOptions { return images.StockOptions{Packages: stockPackages} })
 	lab, id := newLab(t, b)
 	server := newDebian(t, system, "/dev/vda")

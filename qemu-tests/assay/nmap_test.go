@@ -33,7 +33,7 @@ var (
 // the machine up.
 func TestNmap(t *testing.T) {
 	b := image(t)
-	turn(t, b, 1)
+	turn(t, b, 3)
 	needNmap(t)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{Image: b.Image, Firmware: vm.BIOS, Instance: id.Instance})

@@ -30,19 +30,18 @@ func breakable(list []check) []check {
 	return slices.DeleteFunc(slices.Clone(list), func(c check) bool { return c.stage == scenarios })
 }
 
-// randomFrom makes another image try other things, and the same image the same.
-func randomFrom(imageSHA256 string) (*rand.Rand, error) {
-	sum, err := hex.DecodeString(imageSHA256)
+// randomFrom makes another seed try other things, and the same seed the same.
+func randomFrom(seed string) (*rand.Rand, error) {
+	sum, err := hex.DecodeString(seed)
 	if err != nil || len(sum) != 32 {
-		return nil, fmt.Errorf("%q is no SHA-256", imageSHA256)
+		return nil, fmt.Errorf("%q is no SHA-256", seed)
 	}
 	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:]))), nil
 }
 
-// onePerLayer picks by a seed from the image, so that another image tries
-// others and the same image the same.
-func onePerLayer(list []check, imageSHA256 string) ([]check, error) {
-	random, err := randomFrom(imageSHA256)
+// onePerLayer picks one check of each layer by a seed.
+func onePerLayer(list []check, seed string) ([]check, error) {
+	random, err := randomFrom(seed)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +83,10 @@ func TestSabotage(t *testing.T) {
 		}
 	case !*sabotageAll:
 		var err error
-		if list, err = onePerLayer(list, b.SHA256); err != nil {
+		if list, err = onePerLayer(list, seed(b)); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%d of %d sabotages, one a layer, picked by the image %s; -sabotage-all runs all", len(list), total, b.SHA256)
+		t.Logf("%d of %d sabotages, one a layer, picked by the commit and the image, %s; -sabotage-all runs all", len(list), total, seed(b))
 	}
 	list = slices.DeleteFunc(list, func(c check) bool {
 		leave := !*audit && (c.id == "depth.lynis" || c.id == "depth.ssh-audit")

@@ -101,12 +101,12 @@ func picked(t *testing.T, b built) []scenario {
 	if *sabotageAll {
 		return all
 	}
-	random, err := randomFrom(b.SHA256)
+	random, err := randomFrom(seed(b))
 	if err != nil {
 		t.Fatal(err)
 	}
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	t.Logf("%d of %d scenarios, picked by the image %s; -sabotage-all plays all", samples, len(all), b.SHA256)
+	t.Logf("%d of %d scenarios, picked by the commit and the image, %s; -sabotage-all plays all", samples, len(all), seed(b))
 	return all[:samples]
 }
 

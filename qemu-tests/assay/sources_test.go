@@ -29,7 +29,7 @@ const cloudConfig = "#cloud-config\npassword: hunter2\n"
 // The ESP of the boot disk has the config.
 func TestConfigOnESP(t *testing.T) {
 	b := image(t)
-	turn(t, b, 0)
+	turn(t, b, 3)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{Image: withESP(t, b.Image, id.Instance), Firmware: vm.BIOS})
 	s := up(t, m)
@@ -42,7 +42,7 @@ func TestConfigOnESP(t *testing.T) {
 // The ESP has a config that is too large, a NoCloud ISO has a good one.
 func TestConfigOnCidata(t *testing.T) {
 	b := image(t)
-	turn(t, b, 1)
+	turn(t, b, 4)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{
 		Image: withESP(t, b.Image, bytes.Repeat([]byte("{"), 10<<20)), Firmware: vm.BIOS,
@@ -60,7 +60,7 @@ func TestConfigOnCidata(t *testing.T) {
 // the one after it, the metadata service, is not asked.
 func TestConfigOnConfigDrive(t *testing.T) {
 	b := image(t)
-	turn(t, b, 0)
+	turn(t, b, 5)
 	lab, id := newLab(t, b)
 	m := boot(t, lab, id, BootOptions{
 		Image: b.Image, Firmware: vm.BIOS,
@@ -90,7 +90,7 @@ func TestConfigOnConfigDrive(t *testing.T) {
 // config stays.
 func TestConfigFromMetadata(t *testing.T) {
 	b := image(t)
-	turn(t, b, 1)
+	turn(t, b, 4)
 	first, id := newLab(t, b)
 	lab := elsewhere(t, first, func(o *internet.MachineOptions) {
 		o.IPv4, o.Unadvertised = netip.MustParsePrefix("203.0.113.66/32"), true

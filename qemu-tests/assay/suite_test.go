@@ -37,18 +37,6 @@ var keep = flag.String("artefacts", "", "keep console logs and packets of the ma
 // that any server must pass, such as TestSabotage.
 var folder = flag.String("folder", "../../examples/openclaw", "folder of the ingot.yaml to build")
 
-var thorough = flag.Bool("thorough", false, "tests that take turns are all run")
-
-// turn leaves a test to the images whose digest is even (0) or odd (1): each of
-// these boots machines for minutes, and a run of all tests has half an hour. The
-// same image has the same tests. The two halves take about as long.
-func turn(t *testing.T, b built, half byte) {
-	t.Helper()
-	if !*thorough && b.SHA256[len(b.SHA256)-1]&1 != half { // of the 16 digits in ASCII, eight are odd
-		t.Skipf("it is another test's turn with the image %s; make thorough runs all", b.SHA256)
-	}
-}
-
 const lockFile = "../../examples/openclaw/ingot.lock"
 
 // exampleDir is where the example's image is, empty when no test needed it.
