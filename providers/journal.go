@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -109,6 +110,15 @@ func (e *Entry) Creates(kind, name string) error {
 	r := Resource{Kind: kind, Name: name}
 	e.Created, e.last = append(e.Created, r), time.Now().UTC()
 	return e.journal.append(record{ID: e.ID, Time: e.last, Event: "create", Resource: &r})
+}
+
+// IsDone reports whether another piece of work in the same journal is whole.
+func (e *Entry) IsDone(id string) bool {
+	if e == nil {
+		return false
+	}
+	done, _, err := e.journal.Entries()
+	return err == nil && slices.ContainsFunc(done, func(d *Entry) bool { return d.ID == id })
 }
 
 // Done ends an entry whose work is whole: what it made stays.
@@ -253,7 +263,10 @@ func (e *Entry) Collect(ctx context.Context, p Provider) ([]Resource, error) {
 		}
 		removed = append(removed, r)
 	}
-	if age := time.Since(e.last); len(found) == 0 && len(e.Created) > 0 && age < unseen {
+	if age := time.Since(e.last); len(e.Created) > 0 && age < unseen {
+		if len(found) > 0 {
+			return removed, nil // the rest may appear yet: the entry is for the next time
+		}
 		return nil, fault.Provider(fmt.Errorf("nothing is there of what was asked for %s ago, and it may appear yet; run \"ingot gc\" again in %s",
 			age.Round(time.Second), (unseen - age).Round(time.Second)))
 	}

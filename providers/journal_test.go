@@ -167,11 +167,28 @@ func TestCollect(t *testing.T) {
 		t.Error("it is forgotten although it could not be deleted")
 	}
 	p.broken, p.deleted = nil, nil
+	e.last = e.last.Add(-unseen)
 	removed, err := e.Collect(t.Context(), p)
 	if err != nil || !slices.Equal(removed, ours) || !slices.Equal(p.deleted, ours) {
 		t.Errorf("removed %v, deleted %v, %v", removed, p.deleted, err)
 	}
 	if _, left, _ := j.Entries(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// Of two things that were asked for a moment ago one is seen: the entry is kept for the
+// other.
+func TestCollectPart(t *testing.T) {
+	t.Parallel()
+	j := journal(t)
+	e := begin(t, j)
+	e.Abandon()
+	p := &account{name: "cloud", owner: "mine", there: map[string][]Resource{e.ID: {{"server", "7", "temporary"}}}}
+	if removed, err := e.Collect(t.Context(), p); err != nil || len(removed) != 1 {
+		t.Fatal(removed, err)
+	}
+	if _, left, _ := j.Entries(); len(left) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }

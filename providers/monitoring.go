@@ -48,14 +48,15 @@ type Alarm struct {
 	Notify []string      // who is told: URLs that get a POST, or mailto:
 }
 
-// MarshalJSON gives {metric, above, for_seconds, notify}.
+// MarshalJSON gives {metric, above, for_seconds, notify}, of URLs the host only: what
+// comes after it is often a secret.
 func (a Alarm) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Metric  Metric   `json:"metric"`
 		Above   float64  `json:"above"`
 		Seconds float64  `json:"for_seconds"`
 		Notify  []string `json:"notify"`
-	}{a.Metric, a.Above, a.For.Seconds(), a.Notify})
+	}{a.Metric, a.Above, a.For.Seconds(), heard(a.Notify)})
 }
 
 // AlarmPlan is the difference of what is wanted and what is there.

@@ -129,6 +129,8 @@ const (
 	LabelUnproven = "ingot-unproven"
 	// LabelServer is the name that a server was deployed under.
 	LabelServer = "ingot-server"
+	// LabelReplaces is the name of the server that one was made to take over from.
+	LabelReplaces = "ingot-replaces"
 )
 
 // LabelDigest cuts a digest in hex to what a label may have.

@@ -161,6 +161,12 @@ func (w *Weather) learn(response *http.Response) {
 	if left, err := strconv.Atoi(h.Get("RateLimit-Remaining")); err == nil && left <= 0 {
 		if reset, err := strconv.ParseInt(h.Get("RateLimit-Reset"), 10, 64); err == nil {
 			free = time.Unix(reset, 0)
+			// Hetzner's is when all of the hour's are there again, and one is sooner.
+			if perHour, err := strconv.Atoi(h.Get("RateLimit-Limit")); err == nil && perHour > 0 {
+				if soon := time.Now().Add(time.Hour / time.Duration(perHour)); soon.Before(free) {
+					free = soon
+				}
+			}
 		}
 	}
 	if left, err := strconv.Atoi(h.Get("X-RateLimit-Remaining")); err == nil && left <= 0 {

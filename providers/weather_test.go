@@ -94,6 +94,30 @@ func TestWeather(t *testing.T) {
 	}
 }
 
+// Hetzner says when all of an hour's requests are there again; the next one is sooner.
+func TestWeatherOfAnHour(t *testing.T) {
+	t.Parallel()
+	full := strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)
+	s := &sky{faults: []func(http.ResponseWriter){answer(200, "RateLimit-Limit", "3600", "RateLimit-Remaining", "0", "RateLimit-Reset", full)}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	var paused []time.Duration
+	client := http.Client{Transport: &Weather{wait: func(_ context.Context, d time.Duration) error {
+		paused = append(paused, d)
+		return nil
+	}}}
+	for range 2 {
+		response, err := client.Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+	}
+	if len(paused) == 0 || paused[0] <= 0 || paused[0] > time.Second {
+		t.Errorf("the pauses are %v", paused)
+	}
+}
+
 // When the provider says that no request is left, none is sent until there is one.
 func TestWeatherLearns(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,15 @@ func mountVar(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if existing == "" {
+		if elsewhere, err := stateWasElsewhere(ctx, disk); err != nil {
+			return err
+		} else if elsewhere {
+			if existing, err = awaitVar(ctx); err != nil {
+				return fmt.Errorf("this machine's state is on another disk, which is not there: attach it and restart: %w", err)
+			}
+		}
+	}
 	// A var on another disk belongs to this machine: a second one here would
 	// make the label ambiguous at the next boot.
 	definitions := allDefinitions
@@ -41,6 +50,21 @@ func mountVar(ctx context.Context) error {
 		}
 	}
 	return mountState(ctx, device)
+}
+
+// stateWasElsewhere reports whether an earlier boot has laid out a disk without var, as
+// it does when the state is on another one. The table is written whole, at one time.
+func stateWasElsewhere(ctx context.Context, disk string) (bool, error) {
+	partitions, err := filepath.Glob(filepath.Join(classBlock, filepath.Base(disk), "*", "partition"))
+	names := map[string]bool{}
+	for _, p := range partitions {
+		name, err := blkid(ctx, "--probe", "--match-tag", "PART_ENTRY_NAME", "--output", "value", "/dev/"+filepath.Base(filepath.Dir(p)))
+		if err != nil {
+			return false, err
+		}
+		names[name] = true
+	}
+	return names["root-b"] && !names[varLabel], err
 }
 
 // mountState checks, mounts and grows the state volume.
@@ -120,11 +144,14 @@ func findVar() (string, error) {
 	if err := exec.Command("udevadm", "settle", "--timeout=30").Run(); err != nil {
 		return "", fmt.Errorf("wait for the disks: %w", err)
 	}
-	device, err := blkid(context.Background(), "--cache-file", "/dev/null", "--label", varLabel)
+	devices, err := labelled(context.Background(), []string{varLabel})
 	if err != nil {
 		return "", fmt.Errorf("look for the label %s: %w", varLabel, err)
 	}
-	return device, nil
+	if len(devices) > 1 {
+		return "", fmt.Errorf("%s are all labelled %s, and none is taken by chance: detach the disk that is not this machine's, or change its label with e2label", strings.Join(devices, " and "), varLabel)
+	}
+	return strings.Join(devices, ""), nil
 }
 
 // awaitVar waits for the partition that systemd-repart has just made.

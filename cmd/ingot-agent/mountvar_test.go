@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Programs that only note what they were asked: /label holds the device with
@@ -97,5 +98,31 @@ func TestMountVarFails(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// Of two file systems with the label none is taken by chance.
+func TestTwoStates(t *testing.T) {
+	enterInitrd(t)
+	fakeDisks(t, "/dev/vda5")
+	fake(t, "blkid", `case "$*" in *--match-token*) echo /dev/vda5; echo /dev/vdb1;; *) cat /label;; esac`)
+	if err := mountVar(t.Context()); err == nil || !strings.Contains(err.Error(), "/dev/vda5 and /dev/vdb1") {
+		t.Errorf("two state volumes: %v", err)
+	}
+}
+
+// A machine whose state is on another disk gets no second, empty one when that disk is
+// not there, or late.
+func TestStateElsewhere(t *testing.T) {
+	enterInitrd(t)
+	fakeDisks(t, "")
+	fake(t, "blkid", `case "$*" in *PART_ENTRY_NAME*vda3) echo root-b;; *) [ -s /label ] && cat /label || exit 2;; esac`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // nobody attaches it
+	defer cancel()
+	if err := mountVar(ctx); err == nil || !strings.Contains(err.Error(), "attach it and restart") {
+		t.Errorf("the state's disk is away: %v", err)
+	}
+	if repart, _ := os.ReadFile("/repart"); len(repart) > 0 {
+		t.Errorf("a state volume was made: %s", repart)
 	}
 }

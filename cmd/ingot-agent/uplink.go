@@ -23,6 +23,9 @@ const (
 	givenFile  = "/run/systemd/network/05-provider.network"
 )
 
+// maxGiven is how many addresses a card is given: providers have one or two.
+const maxGiven = 16
+
 // given is an IPv6 address of a card and the way from it, as metadata has them.
 type given struct {
 	address netip.Prefix
@@ -64,7 +67,9 @@ func parseNetworkConfig(text []byte, card net.HardwareAddr) ([]given, error) {
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, g)
+			if list = append(list, g); len(list) > maxGiven {
+				return nil, fmt.Errorf("it has more than %d addresses for this card", maxGiven)
+			}
 		}
 	}
 	return list, nil

@@ -132,6 +132,9 @@ func (c *console) deployAs(ctx context.Context, r ready, f deployFlags, name str
 		// 2. The wall and the server.
 		labels := maps.Clone(r.image.labels)
 		labels[providers.LabelID], labels[providers.LabelServer] = e.ID, name
+		if f.replace != "" {
+			labels[providers.LabelReplaces] = f.replace
+		}
 		made.Server, err = p.Deploy(ctx, providers.Machine{
 			Name: name, Image: made.Image, UserData: r.instance, Rules: rulesOf(r.loaded), Labels: labels,
 			Location: f.where.location, Size: f.where.size, Journal: e,
@@ -181,7 +184,7 @@ func free(ctx context.Context, p providers.Provider, name string) error {
 	case err != nil:
 		return err
 	}
-	return fault.Input(fmt.Errorf("there is a server %q at %s; \"ingot destroy\" removes it, --server gives the new one another name", name, p.Name()))
+	return fault.Input(fmt.Errorf("there is a server %q at %s; \"ingot destroy --server %[1]s\" removes it, --server gives the new one another name", name, p.Name()))
 }
 
 // rulesOf are what the plan asks of the firewall before the machine.

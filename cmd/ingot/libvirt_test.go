@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"encoding/pem"
@@ -40,6 +41,7 @@ func TestLibvirt(t *testing.T) {
 	address := first.Server.Addresses[0]
 
 	t.Run("wall", func(t *testing.T) { o.walled(t, first.Server) })
+	t.Run("memory", func(t *testing.T) { o.tellsItsMemory(t, first.Server.Name) })
 
 	// Another image: the port is open in it and before it.
 	replace(t, o.dir, "why: HTTPS reverse proxy}", "why: HTTPS reverse proxy}\n      - {port: 8443, proto: tcp, why: beside it}")
@@ -231,6 +233,21 @@ func (o *owned) walled(t *testing.T, s providers.Server) {
 	}
 	o.run(t, "firewall", append([]string{"apply"}, append(slices.Clone(o.where), o.dir)...)...)
 	o.answers(t, address, 443)
+}
+
+// tellsItsMemory: a machine's own count of its free memory comes by the balloon, and is
+// what OpenStack's metric memory.usage, and so its alarm, is made of.
+func (o *owned) tellsItsMemory(t *testing.T, domain string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := o.lab.Virsh(ctx, "dommemstat", domain, "--live", "--period", "1")
+	var told string
+	for err == nil && !strings.Contains(told, "unused") {
+		told, err = o.lab.Virsh(ctx, "dommemstat", domain)
+	}
+	if err != nil {
+		t.Errorf("the machine tells\n%s\n%v", told, err)
+	}
 }
 
 // reaches tries to connect from the stranger's host.

@@ -57,7 +57,12 @@ func (c *console) replace(ctx context.Context, r ready, f deployFlags) (deployed
 			err = fmt.Errorf("move the %s of %s: %w", step.what, old.Name, err)
 		}
 		if err != nil {
-			err = errors.Join(err, c.moveBack(ctx, mover, made.Server, old))
+			if e := c.moveBack(ctx, mover, made.Server, old); e != nil {
+				// Said here: of an interrupted command the error is not shown.
+				c.endProgress()
+				fmt.Fprintf(c.stderr, "%v\n%s may have what is %s's: destroy neither before \"ingot rollback --server %[2]s --to %[3]s\" has worked\n", e, made.Server.Name, old.Name)
+				return made, errors.Join(err, e)
+			}
 			c.remark("\"ingot destroy --server %s\" removes the new server", made.Server.Name)
 			return made, err
 		}
@@ -106,29 +111,54 @@ func (c *console) takes(ctx context.Context, r ready, made *deployed) error {
 	return err
 }
 
-// moveBack gives a server what another has taken from it, and nothing else. It goes on
-// when its own command was interrupted: half of a move serves nobody.
+// moveBack gives a server what another has taken from it, and nothing else: the state
+// first, so that nobody meets the server at its address without it. It goes on when its
+// own command was interrupted: half of a move serves nobody.
 func (c *console) moveBack(ctx context.Context, m providers.Mover, from, to providers.Server) error {
 	ctx = context.WithoutCancel(ctx)
 	state, address, err := m.Taken(ctx, from)
 	if err != nil {
-		return err
+		return fmt.Errorf("see what %s has of %s's: %w; run \"ingot rollback --server %[1]s --to %[2]s\"", from.Name, to.Name, err)
 	}
 	if !state && !address {
 		c.remark("%s has nothing that was %s's", from.Name, to.Name)
 		return nil
 	}
 	c.remark("giving %s back what it had", to.Name)
+	if state {
+		if err := m.MoveVolume(ctx, from, to); err != nil {
+			return fmt.Errorf("give %s its state back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
+		}
+	}
 	if address {
 		if err := m.MoveAddress(ctx, from, to); err != nil {
 			return fmt.Errorf("give %s its address back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
 		}
 	}
-	if !state {
-		return nil
+	return nil
+}
+
+// inOrder refuses to take from a server what yet another one has by now: of several that
+// replaced each other, the last one gives back first.
+func inOrder(ctx context.Context, p providers.Provider, m providers.Mover, from, to providers.Server) error {
+	all, err := p.Servers(ctx)
+	if err != nil {
+		return err
 	}
-	if err := m.MoveVolume(ctx, from, to); err != nil {
-		return fmt.Errorf("give %s its state back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
+	if from.Labels[providers.LabelReplaces] != to.Name {
+		return fault.Input(fmt.Errorf("%s was not made by \"ingot deploy --replace %s\" and has nothing of that server's", from.Name, to.Name))
+	}
+	for _, heir := range all {
+		if heir.Labels[providers.LabelReplaces] != from.Name {
+			continue
+		}
+		state, address, err := m.Taken(ctx, heir)
+		if err != nil {
+			return err
+		}
+		if state || address {
+			return fault.Input(fmt.Errorf("what %s had is at %s, which has replaced it: \"ingot rollback --server %[2]s --to %[1]s\" comes first", from.Name, heir.Name))
+		}
 	}
 	return nil
 }
@@ -193,6 +223,9 @@ func (c *console) rollback(ctx context.Context, dir string, f deployFlags, to st
 	}
 	kept, err := find(ctx, p, to)
 	if err != nil {
+		return err
+	}
+	if err := inOrder(ctx, p, mover, from, kept); err != nil {
 		return err
 	}
 	if err := c.moveBack(ctx, mover, from, kept); err != nil {

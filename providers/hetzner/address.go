@@ -70,7 +70,9 @@ func (p *Provider) planMove(ctx context.Context, from, to *hcloud.Server) ([]*hc
 		of := ip.Labels[labelMove]
 		return ip.AssigneeID != from.ID && ip.AssigneeID != to.ID && (ip.AssigneeID != 0 || of != move && of != back)
 	})
-	if !slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool { return ip.AssigneeID == from.ID || ip.Labels[labelMove] == move }) {
+	if !slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool {
+		return ip.AssigneeID == from.ID || ip.Labels[labelMove] == move || ip.Labels[labelMove] == back
+	}) {
 		return nil, fault.Input(fmt.Errorf("the server %s has no address to give", from.Name))
 	}
 	// Whoever failed to take an older server's address may ask to give it back, and that
@@ -81,6 +83,19 @@ func (p *Provider) planMove(ctx context.Context, from, to *hcloud.Server) ([]*hc
 	}) {
 		return nil, nil
 	}
+	// What the move the other way has planned goes back to where it was then. When none of
+	// it has moved, the plan may not have been whole, and what it does not name stays.
+	origin := func(ip *hcloud.PrimaryIP) int64 {
+		if holder(ip) == from.ID {
+			return to.ID
+		}
+		return from.ID
+	}
+	planned := slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool { return ip.Labels[labelMove] == back })
+	begun := slices.ContainsFunc(all, func(ip *hcloud.PrimaryIP) bool {
+		of := ip.Labels[labelMove]
+		return of == back && ip.AssigneeID != origin(ip) || of == move && isAway(ip)
+	})
 	for i, ip := range all {
 		if ip.Labels[labelMove] == move {
 			continue
@@ -90,7 +105,12 @@ func (p *Provider) planMove(ctx context.Context, from, to *hcloud.Server) ([]*hc
 			label = map[string]string{}
 		}
 		label[labelMove], label[labelHolder] = move, number(from.ID)
-		if ip.AssigneeID == from.ID {
+		switch {
+		case ip.Labels[labelMove] == back:
+			label[labelHolder] = number(origin(ip))
+		case planned && !begun:
+			label[labelHolder] = number(ip.AssigneeID)
+		case ip.AssigneeID == from.ID:
 			label[labelHolder] = number(to.ID)
 		}
 		err := p.call(ctx, "label the address "+ip.IP.String(), func() (err error) {

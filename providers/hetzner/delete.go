@@ -101,6 +101,15 @@ func (p *Provider) deletable(ctx context.Context, kind string, id int64) (deleta
 					return nil, false, err
 				}
 				attached = v.Server != nil
+				if attached && v.Labels[labelState] != "" { // its own server goes first: a list was late
+					s, _, err := c.Server.GetByID(ctx, v.Server.ID)
+					if err != nil {
+						return nil, false, err
+					}
+					if s != nil && s.Labels[providers.LabelID] == v.Labels[providers.LabelID] {
+						return nil, false, fault.Input(fmt.Errorf("it is the state of the server %s, which is there", s.Name))
+					}
+				}
 				return v.Labels, true, nil
 			},
 			func() (*hcloud.Action, error) {

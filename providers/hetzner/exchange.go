@@ -94,6 +94,10 @@ func (p *Provider) planExchange(ctx context.Context, from, to *hcloud.Server) (*
 			return nil, nil
 		}
 	}
+	// What the first has was given to it for the state, which is with a third one now.
+	if holder, other := movers(e.moved); isOlder(to, from) && holder == from.ID && other != to.ID {
+		return nil, fault.Input(fmt.Errorf("the server %s has given its state to the server %d: give that back first", from.Name, other))
+	}
 	return e, p.keepPlan(ctx, e)
 }
 

@@ -47,6 +47,9 @@ func (p *Provider) call(ctx context.Context, what string, request func() error) 
 			// A connection that was ended by that has an error of its own.
 			return explain(what, errors.Join(ctx.Err(), err))
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fault.Provider(err) // the connection's: it says the same of itself
+		}
 		if !hcloud.IsError(err, hcloud.ErrorCodeConflict, hcloud.ErrorCodeLocked) || n == busyTries {
 			return explain(what, err)
 		}
@@ -79,7 +82,7 @@ func explain(what string, err error) error {
 	case hcloud.ErrorCodeResourceLimitExceeded:
 		return advise("the project's limit is reached: delete what is not needed, or have it raised in the console, under Limits")
 	case hcloud.ErrorCodeUniquenessError:
-		return advise("there is one already: choose another name, \"ingot destroy\" it, or run \"ingot gc\" if it is left of work that was ended")
+		return advise("there is one already: choose another name, \"ingot destroy --server\" it, or run \"ingot gc\" if it is left of work that was ended")
 	case hcloud.ErrorCodeProtected:
 		return advise("it is protected in the console")
 	case hcloud.ErrorCodeResourceUnavailable, hcloud.ErrorCodePlacementError:
@@ -94,8 +97,8 @@ func explain(what string, err error) error {
 }
 
 // uncertain reports whether a request that failed may have been done all the same.
-func uncertain(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+func uncertain(ctx context.Context, err error) bool {
+	if err == nil || ctx.Err() != nil {
 		return false
 	}
 	var api hcloud.Error
@@ -129,7 +132,7 @@ func create[T any](ctx context.Context, p *Provider, e *providers.Entry, kind, n
 		err := p.call(ctx, what, func() error { made, sent = send(); return sent })
 		// Of the same name is then what an earlier try has made, and is not seen yet.
 		again := n > 1 && hcloud.IsError(sent, hcloud.ErrorCodeUniquenessError)
-		if !uncertain(sent) && !again {
+		if !uncertain(ctx, sent) && !again {
 			return made, err
 		}
 		for i := range looks {

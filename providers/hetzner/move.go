@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
 
@@ -59,9 +61,28 @@ func isOlder(a, b *hcloud.Server) bool {
 	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) < 0
 }
 
-// Taken implements providers.Mover: the moves here know what there is to bring back.
-func (p *Provider) Taken(context.Context, providers.Server) (state, address bool, err error) {
-	return true, true, nil
+// Taken implements providers.Mover: whether a plan of a move names the server. The moves
+// themselves know what there is to bring back.
+func (p *Provider) Taken(ctx context.Context, server providers.Server) (state, address bool, err error) {
+	s, err := p.serverAs(ctx, server)
+	if err != nil {
+		return false, false, err
+	}
+	volumes, err := p.stateVolumes(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	var ips []*hcloud.PrimaryIP
+	if err := p.call(ctx, "list the primary IPs", func() (err error) { ips, err = p.client.PrimaryIP.All(ctx); return err }); err != nil {
+		return false, false, err
+	}
+	of := func(label map[string]string) bool {
+		a, b, _ := strings.Cut(label[labelMove], "-")
+		return a == number(s.ID) || b == number(s.ID)
+	}
+	state = slices.ContainsFunc(volumes, func(v *hcloud.Volume) bool { return of(v.Labels) })
+	address = slices.ContainsFunc(ips, func(ip *hcloud.PrimaryIP) bool { return of(ip.Labels) })
+	return state, address, nil
 }
 
 // MoveVolume implements providers.Mover: the servers exchange the volumes with their

@@ -71,7 +71,9 @@ func (p *Provider) adopt(ctx context.Context, u providers.Upload, all map[string
 	if err != nil {
 		return providers.Image{}, false, err
 	}
-	if err := u.Journal.Creates(kindSnapshot, u.Name); err != nil {
+	if id := image.Labels[providers.LabelID]; u.Journal.IsDone(id) {
+		all[providers.LabelID] = id // it is whole, whatever becomes of this upload
+	} else if err := u.Journal.Creates(kindSnapshot, u.Name); err != nil {
 		return providers.Image{}, false, err
 	}
 	var labelled *hcloud.Image

@@ -160,7 +160,7 @@ func (p *Provider) act(ctx context.Context, what string, request func() (*hcloud
 	var a *hcloud.Action
 	var sent error
 	err := p.call(ctx, what, func() error { a, _, sent = request(); return sent })
-	if uncertain(sent) {
+	if uncertain(ctx, sent) {
 		return lost{err}
 	}
 	if err != nil {

@@ -267,7 +267,7 @@ func (p *Provider) actAll(ctx context.Context, what string, request func() ([]*h
 	var list []*hcloud.Action
 	var sent error
 	err := p.call(ctx, what, func() error { list, _, sent = request(); return sent })
-	if uncertain(sent) {
+	if uncertain(ctx, sent) {
 		return lost{err}
 	}
 	if err != nil {

@@ -153,13 +153,16 @@ func (c *conversation) hold(ctx context.Context, image Image, patches []writer.P
 	out.sha256 = read.SHA256
 	// When this does not arrive, the machine restarts a little later.
 	_ = c.message(writer.KindSeen)
-	c.awaitEnd()
+	var exit *ssh.ExitError
+	if c.awaitEnd() && errors.As(c.ended, &exit) {
+		return out, fault.Provider(fmt.Errorf("the disk is written and read back, and the machine did not end, restart it by hand: the agent ended with %d: %s", exit.ExitStatus(), strings.TrimSpace(c.said.String())))
+	}
 	return out, nil
 }
 
 // awaitEnd waits until the agent has ended, or the machine, which does not say that
-// it has gone.
-func (c *conversation) awaitEnd() {
+// it has gone. It reports whether the agent's end was seen.
+func (c *conversation) awaitEnd() bool {
 	gone := make(<-chan time.Time)
 	if c.job.Ending != writer.Stay {
 		gone = time.After(lastWordsTime)
@@ -168,10 +171,10 @@ func (c *conversation) awaitEnd() {
 		select {
 		case _, more := <-c.milestones:
 			if !more {
-				return
+				return true
 			}
 		case <-gone:
-			return
+			return false
 		}
 	}
 }
@@ -281,7 +284,7 @@ func (c *conversation) explain(err error, begun bool) error {
 	}
 	switch {
 	case lost && c.job.Staged && begun:
-		return fault.Provider(errors.Join(errUnseen, err))
+		return fault.Provider(fmt.Errorf("%w: the machine was told to begin and does not stop any more, its disk is being overwritten: %w", errUnseen, err))
 	case !touched:
 		err = fmt.Errorf("%w; the machine's disk was not touched", err)
 	case c.job.Staged:

@@ -3,6 +3,7 @@ package ionos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	sdk "github.com/ionos-cloud/sdk-go/v6"
@@ -33,6 +34,9 @@ func (p *Provider) Find(ctx context.Context, id string) ([]providers.Resource, e
 	}
 	// What is deleted in the middle of a move may be what the other server needs.
 	if err := checkAtRest(labels, id); err != nil {
+		return nil, err
+	}
+	if err := p.checkAddressAtRest(ctx, labels, id); err != nil {
 		return nil, err
 	}
 	centers, err := p.datacenters(ctx)
@@ -86,6 +90,10 @@ func (p *Provider) findIn(ctx context.Context, d sdk.Datacenter, f *finder) erro
 	others := false
 	for _, r := range all {
 		_, inner, _ := strings.Cut(r.ID, "/")
+		// A volume that has moved has another name, too: one of the two lists is of before.
+		if r.Kind == kindVolume && f.labels[inner][labelState] != "" && marked(r.Name, f.id) != (f.labels[inner][providers.LabelID] == f.id) {
+			return fault.Provider(fmt.Errorf("IONOS shows the volume %s with the label of another server than its name says, as after a move of its state; run the command again in a minute", r.Name))
+		}
 		if !f.take(r.Kind, r.ID, inner, r.Name) {
 			others = true
 		}

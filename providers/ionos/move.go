@@ -2,6 +2,7 @@ package ionos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,21 @@ const gaveBack = "none"
 func took(labels map[string]string) (block, entry string) {
 	block, entry, _ = strings.Cut(labels[labelTook], ".")
 	return block, entry
+}
+
+// checkAddressAtRest refuses what cannot be done with a server while its address is
+// between it and another: who takes it says so, and it is still the other's.
+func (p *Provider) checkAddressAtRest(ctx context.Context, labels map[string]map[string]string, entry string) error {
+	blocks, err := p.blocks(ctx)
+	for _, l := range labels {
+		id, giver := took(l)
+		for _, b := range blocks {
+			if *b.Id == id && marked(deref(b.Properties.Name), giver) && (giver == entry || l[providers.LabelID] == entry) {
+				return fault.Input(errors.New("the address is on its way from one server to another, which was interrupted: run \"ingot rollback\" first"))
+			}
+		}
+	}
+	return err
 }
 
 // handover is a move of a reserved address from one server to another.
@@ -89,6 +105,9 @@ func (p *Provider) beginHandover(ctx context.Context, from, to providers.Server)
 	if h.back = giver == b.entry; h.back && block == gaveBack {
 		return nil, nil
 	}
+	if h.back && hasTaken(labels, a.entry) {
+		h.rests = false // its state is still the other's: that move switches it on
+	}
 	if !h.back {
 		if block, giver = took(labels[b.server]); giver != a.entry {
 			block = gaveBack
@@ -112,6 +131,9 @@ func (h *handover) choose(ctx context.Context, id string) (err error) {
 		switch {
 		case one.id == id:
 			h.block = one
+			if name := deref(b.Properties.Name); h.back && !marked(name, h.from.entry) && !marked(name, h.to.entry) {
+				return fault.Input(fmt.Errorf("the address that %s took over from %s is now that of %s: that one gives it back first", h.from.name, h.to.name, name))
+			}
 		case one.address != "" && marked(deref(b.Properties.Name), h.from.entry):
 			h.spare = one
 		}

@@ -105,9 +105,15 @@ func (p *Provider) DropConfig(ctx context.Context, s providers.Server) error {
 		if err != nil && !isGone(err) {
 			return err
 		}
-		if err := p.deleteImage(ctx, *d.Id); err != nil {
-			return err
+	}
+	// By their names: an earlier try may have taken one out and not deleted it.
+	images, err := p.images(ctx)
+	for _, i := range images {
+		if id := s.Labels[providers.LabelID]; strings.HasPrefix(deref(i.Properties.Name), s.Name+"-config") && marked(deref(i.Properties.Name), id) && !onDisk(i) && alive(i) {
+			if err := p.deleteImage(ctx, *i.Id); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return err
 }

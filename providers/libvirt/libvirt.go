@@ -144,8 +144,17 @@ func hasPassword(uri *url.URL) bool { _, has := uri.User.Password(); return has 
 // Name implements providers.Provider.
 func (p *Provider) Name() string { return "libvirt" }
 
-// Account implements providers.Provider: it is the URI.
-func (p *Provider) Account() string { return p.uri.String() }
+// Account implements providers.Provider: it is the URI, with the pool and the network
+// that are looked through when they are not libvirt's own.
+func (p *Provider) Account() string {
+	account := p.uri.String()
+	for _, o := range []struct{ name, value string }{{"pool", p.o.Pool}, {"network", p.o.Network}} {
+		if o.value != defaultName {
+			account += " " + o.name + "=" + o.value
+		}
+	}
+	return account
+}
 
 // Close ends the connection.
 func (p *Provider) Close() error {

@@ -119,15 +119,20 @@ func (p *Provider) deleteServer(ctx context.Context, r providers.Resource) error
 	if s.labels() == nil || r.ID != "" && r.ID != uuid(s.domain.UUID) {
 		return fault.Input(fmt.Errorf("the domain %s was not made by Ingot, or is another one of this name", r.Name))
 	}
-	if err := p.cutPower(ctx, *s); err != nil {
+	if err := p.elsewhere(*s); err != nil {
 		return err
 	}
-	if err := p.release(ctx, s.mac()); err != nil {
+	if err := p.cutPower(ctx, *s); err != nil {
 		return err
 	}
 	others, err := p.users(ctx, s)
 	if err != nil {
 		return err
+	}
+	if others[s.mac()] == "" { // in the middle of a move the other one has it
+		if err := p.release(ctx, s.mac()); err != nil {
+			return err
+		}
 	}
 	for _, name := range s.volumes(p.o.Pool) {
 		if volumeID(name) == "" || others[name] != "" {
@@ -157,11 +162,27 @@ func (p *Provider) users(ctx context.Context, but *server) (map[string]string, e
 		if but != nil && s.domain.UUID == but.domain.UUID {
 			continue
 		}
+		users[s.mac()] = s.domain.Name
 		for _, v := range s.volumes(p.o.Pool) {
 			users[v] = s.domain.Name
 		}
 	}
 	return users, nil
+}
+
+// elsewhere refuses a server whose disks or address are where this provider does not
+// look: without the domain nothing would say whose they are.
+func (p *Provider) elsewhere(s server) error {
+	for _, d := range s.child("devices").children("disk") {
+		source := d.child("source")
+		if pool := source.attr("pool"); volumeID(source.attr("volume")) != "" && pool != p.o.Pool {
+			return fault.Input(fmt.Errorf("the server %s has the disk %s in the pool %s; add --option pool=%[3]s", s.domain.Name, source.attr("volume"), pool))
+		}
+	}
+	if network := s.child("devices", "interface", "source").attr("network"); network != "" && network != p.o.Network {
+		return fault.Input(fmt.Errorf("the server %s is in the network %s; add --option network=%[2]s", s.domain.Name, network))
+	}
+	return nil
 }
 
 func (p *Provider) deleteOurVolume(ctx context.Context, name string) error {

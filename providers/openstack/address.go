@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 
+	"ingot/fault"
 	"ingot/providers"
 )
 
@@ -51,13 +53,23 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 	if err != nil {
 		return err
 	}
+	what, err := p.onItsWay(ctx, labelTookAddress, from, to)
+	if err != nil {
+		return err
+	}
+	if target != nil && target.ID == what { // an earlier try came as far as this, or further
+		return p.noting(ctx, labelTookAddress, from, to, what, func() error { return p.handOver(ctx, from, to) })
+	}
 	if source == nil {
 		if target != nil {
 			return p.handOver(ctx, from, to) // an earlier try came as far as this
 		}
 		return fmt.Errorf("the server %s has no floating IP, and the address of a port stays with it; deploy servers with an external network to be able to move addresses: %w", from.Name, providers.ErrUnsupported)
 	}
-	return p.noting(ctx, labelTookAddress, from, to, func() error {
+	if what != "" && what != source.ID {
+		return fault.Input(fmt.Errorf("the address that moved between %s and %s is at neither of them now: roll that of its server back first", from.Name, to.Name))
+	}
+	return p.noting(ctx, labelTookAddress, from, to, source.ID, func() error {
 		if target != nil {
 			if err := p.associate(ctx, target, "", markOf(from.Labels)); err != nil {
 				return err
@@ -79,6 +91,10 @@ func (p *Provider) MoveAddress(ctx context.Context, from, to providers.Server) e
 func (p *Provider) handOver(ctx context.Context, from, to providers.Server) error {
 	if err := p.switchServer(ctx, from, "SHUTOFF"); err != nil {
 		return err
+	}
+	now, err := p.server(ctx, from.ID)
+	if had, _, _ := strings.Cut(now.Labels[labelTookState], "."); err != nil || had == to.ID {
+		return err // its state is still the other's: that move switches it on
 	}
 	return p.switchServer(ctx, to, "ACTIVE")
 }

@@ -10,6 +10,10 @@ import (
 // createAttempts is how often something is asked for whose answer was lost.
 const createAttempts = 3
 
+// createLooks is how often it is looked for before: a service behind a proxy that gave up
+// may still be at it.
+const createLooks = 10
+
 // maker is how one thing comes to be.
 type maker[T any] struct {
 	kind, name string
@@ -40,10 +44,15 @@ func ensure[T any](ctx context.Context, p *Provider, journal *providers.Entry, m
 		if !isUnsure(err) || n == createAttempts {
 			return none, p.wrap("create the "+m.kind+" "+m.name, err)
 		}
-		select {
-		case <-ctx.Done():
-			return none, ctx.Err()
-		case <-time.After(p.poll):
+		for range createLooks {
+			select {
+			case <-ctx.Done():
+				return none, ctx.Err()
+			case <-time.After(p.poll):
+			}
+			if found, ok, err := m.look(ctx); err == nil && ok {
+				return found, nil
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -35,6 +36,9 @@ func (p *Provider) Find(ctx context.Context, id string) ([]providers.Resource, e
 	if id == "" {
 		return nil, fault.Input(fmt.Errorf("nothing is looked for without the number of a journal's entry"))
 	}
+	if err := p.checkAtRest(ctx, id); err != nil {
+		return nil, err
+	}
 	var found []providers.Resource
 	for _, look := range []func(context.Context, string) ([]providers.Resource, error){
 		p.findAlarms, p.findServers, p.findPorts, p.findAddresses, p.findGroups, p.findVolumes, p.findImages,
@@ -46,6 +50,27 @@ func (p *Provider) Find(ctx context.Context, id string) ([]providers.Resource, e
 		found = append(found, some...)
 	}
 	return found, nil
+}
+
+// checkAtRest refuses what cannot be done with a server while its state is between it and
+// another: who takes it says so, and the volume is still the other's.
+func (p *Provider) checkAtRest(ctx context.Context, id string) error {
+	list, err := p.listServers(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := p.listVolumes(ctx)
+	for _, taker := range list {
+		giver, volume, _ := strings.Cut(taker.Metadata[labelTookState], ".")
+		for _, s := range list {
+			for _, v := range all {
+				if s.ID == giver && v.ID == volume && markOf(v.Metadata) == markOf(s.Metadata) && (markOf(s.Metadata).id == id || markOf(taker.Metadata).id == id) {
+					return fault.Input(errors.New("the state is on its way from one server to another, which was interrupted: run \"ingot rollback\" first"))
+				}
+			}
+		}
+	}
+	return err
 }
 
 func (p *Provider) findServers(ctx context.Context, id string) (found []providers.Resource, err error) {

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
 
+	"ingot/fault"
 	"ingot/providers"
 )
 
 // Labels of a server that has taken something over, or is about to: the number of the
-// one that had it.
+// one that had it and that of what moves, with a dot between. Whose a volume is changes
+// on the way; what moves does not.
 const (
 	labelTookState   = "ingot-took-state"
 	labelTookAddress = "ingot-took-address"
@@ -29,7 +32,7 @@ func (p *Provider) Taken(ctx context.Context, s providers.Server) (state, addres
 
 // noting has something moved, with a label on who takes it from before the first change
 // until it is given back.
-func (p *Provider) noting(ctx context.Context, label string, from, to providers.Server, move func() error) error {
+func (p *Provider) noting(ctx context.Context, label string, from, to providers.Server, what string, move func() error) error {
 	if err := p.needCompute(); err != nil {
 		return err
 	}
@@ -37,9 +40,10 @@ func (p *Provider) noting(ctx context.Context, label string, from, to providers.
 	if err != nil {
 		return err
 	}
-	givesBack := giver.Labels[label] == to.ID
+	had, _, _ := strings.Cut(giver.Labels[label], ".")
+	givesBack := had == to.ID
 	if !givesBack {
-		_, err := servers.UpdateMetadata(ctx, p.compute, to.ID, servers.MetadataOpts{label: from.ID}).Extract()
+		_, err := servers.UpdateMetadata(ctx, p.compute, to.ID, servers.MetadataOpts{label: from.ID + "." + what}).Extract()
 		if err != nil {
 			return p.wrap("label the server "+to.Name, err)
 		}
@@ -52,6 +56,20 @@ func (p *Provider) noting(ctx context.Context, label string, from, to providers.
 		err = nil
 	}
 	return p.wrap("label the server "+from.Name, err)
+}
+
+// onItsWay is what one of two servers has taken from the other, or has begun to, or "".
+func (p *Provider) onItsWay(ctx context.Context, label string, a, b providers.Server) (string, error) {
+	for _, ends := range [][2]providers.Server{{a, b}, {b, a}} {
+		now, err := p.server(ctx, ends[0].ID)
+		if err != nil {
+			return "", err
+		}
+		if what, ok := strings.CutPrefix(now.Labels[label], ends[1].ID+"."); ok {
+			return what, nil
+		}
+	}
+	return "", nil
 }
 
 // MoveVolume implements providers.Mover: the two servers change their volumes, so that
@@ -70,7 +88,17 @@ func (p *Provider) MoveVolume(ctx context.Context, from, to providers.Server) er
 	if err != nil {
 		return err
 	}
-	return p.noting(ctx, labelTookState, from, to, func() error { return p.exchange(ctx, from, to, moved, given) })
+	what, err := p.onItsWay(ctx, labelTookState, from, to)
+	if err != nil {
+		return err
+	}
+	if what != "" && what != moved.ID && what != given.ID {
+		return fault.Input(fmt.Errorf("the state that moved between %s and %s is at neither of them now: roll that of its server back first", from.Name, to.Name))
+	}
+	if what == given.ID { // it has not come here, or is back already
+		moved, given = given, moved
+	}
+	return p.noting(ctx, labelTookState, from, to, moved.ID, func() error { return p.exchange(ctx, from, to, moved, given) })
 }
 
 // exchange does what is not done yet.
@@ -165,9 +193,11 @@ func (p *Provider) relabel(ctx context.Context, v *volumes.Volume, m mark) error
 }
 
 // switchedOff has something done while two servers are off, and starts the second. What
-// goes wrong leaves those on that were.
+// goes wrong before leaves those on that were; once volumes are taken off, none: a
+// server without its state would make itself another.
 func (p *Provider) switchedOff(ctx context.Context, from, to providers.Server, do func() error) (err error) {
 	var on []providers.Server
+	parted := false
 	for _, s := range []providers.Server{from, to} {
 		now, err := p.server(ctx, s.ID)
 		if err != nil {
@@ -178,11 +208,14 @@ func (p *Provider) switchedOff(ctx context.Context, from, to providers.Server, d
 		}
 	}
 	defer func() {
-		if err == nil {
+		switch {
+		case err == nil:
 			on = []providers.Server{to}
+		case parted:
+			on, err = nil, fmt.Errorf("%w; a server without its state is not switched on: run it again, or the move the other way", err)
 		}
 		for _, s := range on {
-			err = errors.Join(err, p.switchServer(ctx, s, "ACTIVE"))
+			err = errors.Join(err, p.switchServer(context.WithoutCancel(ctx), s, "ACTIVE"))
 		}
 	}()
 	for _, s := range []providers.Server{from, to} {
@@ -190,6 +223,7 @@ func (p *Provider) switchedOff(ctx context.Context, from, to providers.Server, d
 			return err
 		}
 	}
+	parted = true
 	return do()
 }
 

@@ -61,3 +61,13 @@ func TestNobodyThere(t *testing.T) {
 		t.Errorf("a broken key: %v", err)
 	}
 }
+
+// Nothing is learnt about an address that no packet gets to: it does not count as closed.
+func TestRouted(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]bool{"127.0.0.1": true, "fe80::1": false} {
+		if got := routed(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
+	}
+}

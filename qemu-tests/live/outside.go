@@ -66,6 +66,16 @@ func outside(ctx context.Context, plan layers.Plan, address netip.Addr) verdict.
 	return r
 }
 
+// routed reports whether this computer has a way to an address. Nothing is sent.
+func routed(a netip.Addr) bool {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 func family(a netip.Addr) string {
 	if a.Is4() {
 		return "ipv4"

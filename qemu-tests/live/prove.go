@@ -49,6 +49,9 @@ type Proof struct {
 	Checks  []verdict.Result `json:"checks"`
 	// NotMade are the checks that need a simulated internet.
 	NotMade []string `json:"not_made"`
+	// Unreached are the machine's addresses that this computer has no way to: nobody
+	// has looked at them from outside.
+	Unreached []netip.Addr `json:"unreached"`
 }
 
 // Failed are the checks that did not hold or could not be made.
@@ -63,6 +66,10 @@ func Prove(ctx context.Context, o Options) (Proof, error) {
 	err := p.visit(ctx, o, func(shell *assay.Shell) {
 		p.look(ctx, shell, o)
 		for _, a := range o.Public {
+			if !routed(a) { // many an owner has no IPv6
+				p.Unreached = append(p.Unreached, a)
+				continue
+			}
 			p.add(o, outside(ctx, o.Plan, a))
 		}
 	})

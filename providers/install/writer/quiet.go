@@ -277,6 +277,17 @@ func flushBuffers(path string) error {
 	return nil
 }
 
+// flushOthers writes what a rescue system has not yet written to its other disks: the end
+// of the machine asks nobody. A file server that has gone is not waited for.
+func flushOthers() {
+	done := make(chan struct{})
+	go func() { defer close(done); unix.Sync() }()
+	select {
+	case <-done:
+	case <-time.After(readOnlyTime):
+	}
+}
+
 // end ends the machine without asking anything of the old system.
 func end(e Ending) error {
 	command := unix.LINUX_REBOOT_CMD_RESTART

@@ -106,7 +106,13 @@ func (s *session) run(ctx context.Context) error {
 		return nil
 	}
 	s.awaitSeen()
-	return s.host.end(s.job.Ending)
+	if !s.job.Staged {
+		flushOthers()
+	}
+	if err := s.host.end(s.job.Ending); err != nil {
+		return fmt.Errorf("the disk is written and read back, and the machine does not end: %w", err)
+	}
+	return nil
 }
 
 func (s *session) takeJob() error {

@@ -379,3 +379,19 @@ func TestNobodyListens(t *testing.T) {
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+// A machine that does not restart is told of, after all else was.
+func TestEndFails(t *testing.T) {
+	t.Parallel()
+	image := testImage()
+	packed := pack(t, image)
+	h := &fakeHost{disk: newDisk(), memory: 1 << 40, failing: map[string]error{string(Restart): errors.New("operation not permitted")}}
+	var in bytes.Buffer
+	err := errors.Join(SendJSON(&in, KindJob, jobFor(image, packed, false)), Send(&in, KindData, packed), Send(&in, KindEnd, nil), Send(&in, KindGo, nil), Send(&in, KindSeen, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(t.Context(), &in, io.Discard, h.host()); err == nil || !strings.Contains(err.Error(), "does not end: operation not permitted") {
+		t.Errorf("it says %v", err)
+	}
+}

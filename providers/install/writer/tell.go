@@ -14,7 +14,8 @@ type teller struct {
 	done   chan struct{}
 	last   time.Time
 	step   Step
-	once   sync.Once
+	mu     sync.Mutex
+	closed bool
 }
 
 // progressEvery is how often progress is told.
@@ -37,6 +38,11 @@ func newTeller(out io.Writer) *teller {
 
 // say tells of a step. The channel has room for all of them.
 func (t *teller) say(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return // told all that was to be told
+	}
 	select {
 	case t.events <- e:
 	default:
@@ -55,7 +61,12 @@ func (t *teller) progress(e Event) {
 
 // finish waits until all is told, for a while.
 func (t *teller) finish() {
-	t.once.Do(func() { close(t.events) })
+	t.mu.Lock()
+	if !t.closed {
+		t.closed = true
+		close(t.events)
+	}
+	t.mu.Unlock()
 	select {
 	case <-t.done:
 	case <-time.After(finishTime):
