@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -65,7 +66,7 @@ func (f *alarmFlags) alarms() ([]providers.Alarm, error) {
 	notify := slices.Compact(slices.Sorted(slices.Values(f.notify))) // as providers list them
 	for _, m := range providers.Metrics() {
 		above := *f.above[m]
-		if !(above >= 0) || above > 100 && m != providers.Network { // not a number, too
+		if !(above >= 0) || above > 100 && m != providers.Network || math.IsInf(above, 0) { // not a number, too
 			return nil, fault.Input(fmt.Errorf("--%s %g: percent are 1 to 100, and 0 is no alarm", m, above))
 		}
 		if above > 0 {

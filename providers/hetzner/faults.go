@@ -115,7 +115,8 @@ func uncertain(ctx context.Context, err error) bool {
 }
 
 // tries is how often something is created at most, when no answer comes and it is
-// not seen either. Names are unique here, so that it is not made twice.
+// not seen either. Names are unique here, so that it is not made twice. Those of snapshots
+// are not: a second one is removed when it is seen (clear).
 const tries = 3
 
 // create makes something, and looks for it when the answer was lost. What look

@@ -134,7 +134,7 @@ func (p *Provider) contents(ctx context.Context, dc string) ([]providers.Resourc
 
 // volumes are all of a data center.
 func (p *Provider) volumes(ctx context.Context, dc string) ([]sdk.Volume, error) {
-	list, response, err := p.api.VolumesApi.DatacentersVolumesGet(ctx, dc).Depth(1).Execute()
+	list, response, err := p.api.VolumesApi.DatacentersVolumesGet(ctx, dc).Depth(1).Limit(pageSize).Execute()
 	if err := checkAnswer("list the volumes", response, err); err != nil {
 		return nil, err
 	}

@@ -12,9 +12,13 @@ import (
 	"ingot/providers"
 )
 
+// pageSize is the largest page that the API gives of data centers, servers, volumes and
+// LANs (its OpenAPI document).
+const pageSize = 10000
+
 // datacenters are all of this location.
 func (p *Provider) datacenters(ctx context.Context) ([]sdk.Datacenter, error) {
-	list, response, err := p.api.DataCentersApi.DatacentersGet(ctx).Depth(1).Execute()
+	list, response, err := p.api.DataCentersApi.DatacentersGet(ctx).Depth(1).Limit(pageSize).Execute()
 	if err := checkAnswer("list the data centers", response, err); err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (p *Provider) datacenter(ctx context.Context, m providers.Machine, id strin
 }
 
 func (p *Provider) lans(ctx context.Context, dc string) ([]sdk.Lan, error) {
-	list, response, err := p.api.LANsApi.DatacentersLansGet(ctx, dc).Depth(1).Execute()
+	list, response, err := p.api.LANsApi.DatacentersLansGet(ctx, dc).Depth(1).Limit(pageSize).Execute()
 	if err := checkAnswer("list the networks", response, err); err != nil {
 		return nil, err
 	}

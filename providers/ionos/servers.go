@@ -14,7 +14,7 @@ import (
 
 // servers are all of a data center.
 func (p *Provider) servers(ctx context.Context, dc string) ([]sdk.Server, error) {
-	list, response, err := p.api.ServersApi.DatacentersServersGet(ctx, dc).Depth(1).Execute()
+	list, response, err := p.api.ServersApi.DatacentersServersGet(ctx, dc).Depth(1).Limit(pageSize).Execute()
 	if err := checkAnswer("list the servers", response, err); err != nil {
 		return nil, err
 	}
