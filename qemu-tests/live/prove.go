@@ -62,7 +62,7 @@ func (p Proof) Failed() []verdict.Result {
 // Prove connects as the owner and looks at the machine. The error is for what kept
 // it from looking: no answer in the tunnel, no login.
 func Prove(ctx context.Context, o Options) (Proof, error) {
-	var p Proof
+	p := Proof{Unreached: []netip.Addr{}}
 	err := p.visit(ctx, o, func(shell *assay.Shell) {
 		p.look(ctx, shell, o)
 		for _, a := range o.Public {
