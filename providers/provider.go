@@ -52,11 +52,11 @@ type Mover interface {
 	// first. Both are switched off meanwhile; the one that gets it runs afterwards. An
 	// interrupted move goes on when it is run again, and the one the other way undoes it.
 	MoveVolume(ctx context.Context, from, to Server) error
-	// MoveAddress gives the public address of one server to another.
+	// MoveAddress gives the public address of one server to another. It starts none whose
+	// state another one has.
 	MoveAddress(ctx context.Context, from, to Server) error
 	// Taken reports whether a server has taken another's state or address over, or has
-	// begun to: what it has not taken must not be moved back. A provider whose moves
-	// know that themselves says yes.
+	// begun to: what it has not taken must not be moved back.
 	Taken(ctx context.Context, server Server) (state, address bool, err error)
 }
 

@@ -112,8 +112,8 @@ func (c *console) takes(ctx context.Context, r ready, made *deployed) error {
 }
 
 // moveBack gives a server what another has taken from it, and nothing else: the state
-// first, so that nobody meets the server at its address without it. It goes on when its
-// own command was interrupted: half of a move serves nobody.
+// last, which starts the server. It goes on when its own command was interrupted: half of
+// a move serves nobody.
 func (c *console) moveBack(ctx context.Context, m providers.Mover, from, to providers.Server) error {
 	ctx = context.WithoutCancel(ctx)
 	state, address, err := m.Taken(ctx, from)
@@ -125,14 +125,14 @@ func (c *console) moveBack(ctx context.Context, m providers.Mover, from, to prov
 		return nil
 	}
 	c.remark("giving %s back what it had", to.Name)
-	if state {
-		if err := m.MoveVolume(ctx, from, to); err != nil {
-			return fmt.Errorf("give %s its state back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
-		}
-	}
 	if address {
 		if err := m.MoveAddress(ctx, from, to); err != nil {
 			return fmt.Errorf("give %s its address back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
+		}
+	}
+	if state {
+		if err := m.MoveVolume(ctx, from, to); err != nil {
+			return fmt.Errorf("give %s its state back: %w; run \"ingot rollback --server %s --to %s\"", to.Name, err, from.Name, to.Name)
 		}
 	}
 	return nil

@@ -81,10 +81,10 @@ func TestRollbackInOrder(t *testing.T) {
 	}
 }
 
-// The state goes back before the address, and what goes wrong says how to go on.
+// The address goes back before the state, whose move starts the server, and what goes wrong says how to go on.
 func TestMoveBack(t *testing.T) {
 	t.Parallel()
-	for fails, moves := range map[string][]string{"": {"state", "address"}, "taken": nil, "state": {"state"}, "address": {"state", "address"}} {
+	for fails, moves := range map[string][]string{"": {"address", "state"}, "taken": nil, "address": {"address"}, "state": {"address", "state"}} {
 		h := &handing{taken: map[string]bool{"web-2": true}, fails: fails}
 		c := &console{stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
 		err := c.moveBack(t.Context(), h, named("web-2", "web"), named("web", ""))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hetznercloud/hcloud-go/v2/hcloud"
 
@@ -167,13 +168,15 @@ func elsewhere(v *hcloud.Volume) error {
 }
 
 // onWithState starts a server that an address was moved to, unless its state is on its
-// way: it would make another.
+// way, of which it would make another, or with a server that took it over: who gives back
+// both moves the state next, and that starts it.
 func (p *Provider) onWithState(ctx context.Context, s *hcloud.Server) error {
 	v, err := p.stateOf(ctx, s)
 	if err != nil {
 		return err
 	}
-	if v != nil && !isAt(v, s) {
+	given := v != nil && v.Labels[labelState] != s.Labels[providers.LabelID] && strings.HasPrefix(v.Labels[labelMove], number(s.ID)+"-")
+	if v != nil && !isAt(v, s) || given {
 		p.say("%s stays off: its state is on its way to or from another server; move that, too", s.Name)
 		return nil
 	}

@@ -65,7 +65,7 @@ const (
 	apart   = "state at claw-1, fresh at claw-2, claw-1, claw-1, claw-2, claw-2, running, running"
 	moved   = "state at claw-2, fresh at claw-1, claw-1, claw-1, claw-2, claw-2, off, running"
 	swapped = "state at claw-2, fresh at claw-1, claw-2, claw-2, claw-1, claw-1, off, running"
-	half    = "state at claw-2, fresh at claw-1, claw-1, claw-1, claw-2, claw-2, running, off"
+	half    = "state at claw-2, fresh at claw-1, claw-1, claw-1, claw-2, claw-2, off, off"
 	back    = "state at claw-1, fresh at claw-2, claw-1, claw-1, claw-2, claw-2, running, off"
 )
 

@@ -36,7 +36,7 @@ func TestAddressUndoneAnywhere(t *testing.T) {
 				kill()
 				b.api.Calm()
 				was := b.where()
-				err := errors.Join(b.MoveVolume(t.Context(), to, from), b.MoveAddress(t.Context(), to, from))
+				err := errors.Join(b.MoveAddress(t.Context(), to, from), b.MoveVolume(t.Context(), to, from))
 				if got := b.where(); got != back || err != nil {
 					t.Errorf("ended at request %d: %s; given back: %s, %v", n, was, got, err)
 				}

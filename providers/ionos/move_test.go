@@ -189,10 +189,14 @@ func (x *two) third(t *testing.T) (providers.Server, *providers.Entry) {
 func TestMovesInAChain(t *testing.T) {
 	t.Parallel()
 	x := newTwo(t)
-	// moves state, then address, there and back.
-	moves := func(from, to providers.Server) {
+	// moves state, then address, or the other way round.
+	moves := func(from, to providers.Server, back bool) {
 		t.Helper()
-		for _, move := range []mover{(*Provider).MoveVolume, (*Provider).MoveAddress} {
+		both := []mover{(*Provider).MoveVolume, (*Provider).MoveAddress}
+		if back {
+			slices.Reverse(both)
+		}
+		for _, move := range both {
 			if err := move(x.Provider, t.Context(), from, to); err != nil {
 				t.Fatalf("%s to %s: %v", from.Name, to.Name, err)
 			}
@@ -210,7 +214,7 @@ func TestMovesInAChain(t *testing.T) {
 			}
 		}
 	}
-	moves(x.a, x.b)
+	moves(x.a, x.b, false)
 	x.hasTaken(t, "moved once", x.b, true, true)
 	has(x.b, "moved once", false)
 	c, e := x.third(t)
@@ -225,15 +229,15 @@ func TestMovesInAChain(t *testing.T) {
 	x.hasTaken(t, "failed", x.b, true, true)
 	has(x.b, "failed", false)
 
-	moves(x.b, c)
+	moves(x.b, c, false)
 	x.hasTaken(t, "moved twice", c, true, true)
 	has(c, "moved twice", false)
-	moves(c, x.b)
+	moves(c, x.b, true)
 	x.hasTaken(t, "moved back", c, false, false)
 	x.hasTaken(t, "moved back", x.b, true, true)
 	has(x.b, "moved back", false)
 	has(c, "moved back", true)
-	moves(x.b, x.a)
+	moves(x.b, x.a, true)
 	x.hasTaken(t, "moved back twice", x.b, false, false)
 	x.wantsAt(t, "moved back twice", bothReserved.undone)
 	if got := x.now(); got != moveBack {

@@ -20,11 +20,11 @@ func back(ctx context.Context, p *Provider, from, to providers.Server) error {
 	if err != nil {
 		return err
 	}
-	if state {
-		err = p.MoveVolume(ctx, from, to)
-	}
-	if address && err == nil {
+	if address {
 		err = p.MoveAddress(ctx, from, to)
+	}
+	if state && err == nil {
+		err = p.MoveVolume(ctx, from, to)
 	}
 	return err
 }
