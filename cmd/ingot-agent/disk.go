@@ -46,7 +46,7 @@ func mountVar(ctx context.Context) error {
 	device := existing
 	if device == "" {
 		if device, err = awaitVar(ctx); err != nil {
-			return err
+			return fmt.Errorf("after systemd-repart: %w", err)
 		}
 	}
 	return mountState(ctx, device)
@@ -154,7 +154,8 @@ func findVar() (string, error) {
 	return strings.Join(devices, ""), nil
 }
 
-// awaitVar waits for the partition that systemd-repart has just made.
+// awaitVar waits for the state volume: the partition that systemd-repart has just made, or
+// one on a disk that is late.
 func awaitVar(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -167,7 +168,7 @@ func awaitVar(ctx context.Context) (string, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("systemd-repart made no file system labelled %s", varLabel)
+			return "", fmt.Errorf("there is no file system labelled %s", varLabel)
 		case <-tick.C:
 		}
 	}

@@ -42,7 +42,7 @@ func (c *console) prove(ctx context.Context, r ready, addresses []netip.Addr) (l
 	}
 	c.remark("the machine answered after %.0f s, runs this image and passed %d checks; %d more need the simulated internet and were made on the image", proof.Ready, len(proof.Checks), len(proof.NotMade))
 	for _, a := range proof.Unreached {
-		c.remark("this computer has no way to %s, so that nobody has looked at that address from outside: \"ingot deploy\" from one that has, or a port scan, would", a)
+		c.remark("this computer has no way to %s, so that nobody has looked at that address from outside; scan its ports from one that has", a)
 	}
 	return proof, nil
 }

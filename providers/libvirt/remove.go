@@ -151,7 +151,7 @@ func (p *Provider) deleteServer(ctx context.Context, r providers.Resource) error
 	return err
 }
 
-// users are the names of the domains that use a volume, but of one.
+// users are the names of the domains that use a volume, or have a MAC address, but of one.
 func (p *Provider) users(ctx context.Context, but *server) (map[string]string, error) {
 	servers, err := p.domains(ctx)
 	if err != nil {
