@@ -49,6 +49,9 @@ func TestMoveThereAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wantVolumes(t, "back")
+	if slices.Contains(c.boots, "sa with vb") {
+		t.Errorf("the old server met its clients with the new one's empty state: %v", c.boots)
+	}
 }
 
 // An attachment fails, or its answer is lost: no server runs without its state, and not
